@@ -1,0 +1,33 @@
+# make demo | test | lint: each sets up what it needs in .venv, once.
+PYTHON ?= python3
+CORES ?= 2
+BIN := .venv/bin
+
+.PHONY: demo test lint clean
+
+demo: .venv/.workflow
+	$(BIN)/snakemake --cores $(CORES)
+
+test: .venv/.test
+	$(BIN)/pytest
+
+lint: .venv/.lint
+	$(BIN)/ruff check
+	$(BIN)/ruff format --check
+	$(BIN)/mypy
+	$(BIN)/snakefmt --check workflow
+	$(BIN)/snakemake --lint
+
+clean:
+	rm -rf .venv
+
+# torch goes first and alone: with its exact version pip may take a build already on the machine.
+.venv/.torch: constraints.txt
+	$(PYTHON) -m venv .venv
+	$(BIN)/pip install --quiet --constraint constraints.txt torch
+	touch $@
+
+# .venv/.workflow, .venv/.test, .venv/.lint: the extra of that name is installed.
+.venv/.%: .venv/.torch pyproject.toml
+	$(BIN)/pip install --quiet --constraint constraints.txt --editable '.[$*]'
+	touch $@
