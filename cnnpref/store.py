@@ -1,0 +1,316 @@
+"""Unit files and layer files: HDF5, each on disk whole or not at all."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import h5py
+import numpy as np
+import numpy.typing as npt
+
+from cnnpref.atomic import PatientFile, replacing
+from cnnpref.errors import UserError
+
+Array = npt.NDArray[np.float32]
+
+FORMAT_VERSION = 1
+UNIT_FORMAT = "cnnpref unit"
+LAYER_FORMAT = "cnnpref layer"
+
+ATTRIBUTES = (
+    *("net", "sha256", "layer", "unit", "position", "receptive_field", "method", "options", "seed"),
+    *("status", "score", "score_best", "versions", "device", "seconds", "digest"),
+)
+_FORMAT = ("format", "format_version")
+_JSON = ("options", "versions", "sha256")
+_COMMON = ("net", "sha256", "layer", "position", "method", "options", "digest")  # to a series
+_ROW = ("unit", "score", "score_best", "seed", "status", "receptive_field")
+
+
+@dataclass(frozen=True)
+class UnitResult:
+    """All that one unit file holds.
+
+    Attributes:
+        image: the last iterate, float32 (H, W, 3), RGB, 0..255 scale.
+        image_best: the iterate of the highest activation, the same shape.
+        activation: float32 trace, one value per evaluation.
+        attributes: a value for each name in `ATTRIBUTES`: `options`, `versions` and `sha256` are
+            dicts that JSON can hold, `receptive_field` is (top, left, bottom, right) in pixels,
+            half open; the others are strings or numbers, or tuples of integers.
+        latent: the last iterate in the generator's input space, or None.
+    """
+
+    image: Array
+    image_best: Array
+    activation: Array
+    attributes: dict[str, Any]
+    latent: Array | None = None
+
+
+@dataclass(frozen=True)
+class Series:
+    """The unit files of one layer and method: not empty, all of one digest."""
+
+    method: str
+    digest: str
+    paths: Sequence[Path]
+
+
+@dataclass(frozen=True)
+class Row:
+    """One unit of a layer file, without its pictures."""
+
+    unit: int
+    score: float
+    score_best: float
+    seed: int
+    status: str
+    receptive_field: tuple[int, int, int, int]
+    activation: Array
+
+    @property
+    def ok(self) -> bool:
+        """Whether the optimisation went as it should."""
+        return self.status == "ok"
+
+
+def write_unit(path: Path, result: UnitResult) -> None:
+    """Write a unit file, whole or not at all; `path` is named `<unit>.h5`.
+
+    Raises:
+        UserError: the operating system refused to write.
+        ValueError: an attribute is missing.
+    """
+    missing = sorted(set(ATTRIBUTES) - set(result.attributes))
+    if missing:
+        raise ValueError(f"a unit file needs the attributes {', '.join(missing)}")
+    with replacing(path) as temporary, _create(temporary, UNIT_FORMAT) as file:
+        file["image"] = np.asarray(result.image, np.float32)
+        file["image_best"] = np.asarray(result.image_best, np.float32)
+        file["activation"] = np.asarray(result.activation, np.float32)
+        if result.latent is not None:
+            file["latent"] = np.asarray(result.latent, np.float32)
+        _write_attributes(file, result.attributes)
+
+
+def read_unit(path: Path) -> UnitResult:
+    """Read a unit file.
+
+    Raises:
+        UserError: it is missing or not a complete unit file.
+    """
+    _demand(path)
+    with _open(path) as file:
+        return UnitResult(
+            image=file["image"][()],
+            image_best=file["image_best"][()],
+            activation=file["activation"][()],
+            attributes=_read_attributes(file),
+            latent=file["latent"][()] if "latent" in file else None,
+        )
+
+
+def check_unit(path: Path, digest: str | None = None) -> str | None:
+    """Why `path` is not a valid unit file of that digest (None: of any); None when it is.
+
+    Valid: it opens, is complete, is of the unit that its name says, and has the wanted digest.
+    """
+    try:
+        with _open(path) as file:
+            return (
+                _format_fault(file, UNIT_FORMAT)
+                or _dataset_fault(file)
+                or _attribute_fault(file, path.stem, digest)
+            )
+    except FileNotFoundError:
+        return "missing"
+    except OSError as error:
+        return os.strerror(error.errno) if error.errno else "truncated or not HDF5"
+    except (KeyError, RuntimeError, ValueError):
+        return "damaged HDF5"
+
+
+def collect(path: Path, series: Sequence[Series]) -> None:
+    """Stack the unit files of a layer into one file, with a group for each method.
+
+    A group of U units whose longest trace has T values holds `unit`, `status`, `score`,
+    `score_best`, `seed`, `evaluations` (U,), `receptive_field` (U, 4), `activation` (U, T) padded
+    with NaN, `image` and `image_best` (U, H, W, 3), and `latent` (U, ...) if the method has one.
+    The pictures of one unit at a time are in memory.
+
+    Raises:
+        UserError: a unit file is missing or invalid, or the operating system refused to write.
+    """
+    rows = [[_read_row(file, each.digest) for file in each.paths] for each in series]
+    with replacing(path) as temporary, _create(temporary, LAYER_FORMAT) as file:
+        for each, units in zip(series, rows, strict=True):
+            group = file.create_group(each.method, track_order=True)
+            _write_attributes(group, _read_common(each.paths[0]))
+            _write_table(group, units)
+            _write_pictures(group, each.paths)
+
+
+class MethodData:
+    """The units of one method in an open layer file, read as they are asked for.
+
+    Attributes:
+        attributes: what the units have in common: `net`, `layer`, `position`, `options`, ...
+    """
+
+    def __init__(self, group: h5py.Group) -> None:
+        self._group = group
+        self.attributes = _read_attributes(group)
+
+    def __len__(self) -> int:
+        return len(self._group["unit"])
+
+    def rows(self) -> list[Row]:
+        """The units in the order of the file, without their pictures."""
+        numbers = [self._group[n][()].tolist() for n in ("unit", "score", "score_best", "seed")]
+        status = self._group["status"].asstr()[()].tolist()
+        fields = map(tuple, self._group["receptive_field"][()].tolist())
+        traces = zip(self._group["activation"][()], self._group["evaluations"][()], strict=True)
+        activation = [trace[:count] for trace, count in traces]
+        return [Row(*row) for row in zip(*numbers, status, fields, activation, strict=True)]
+
+    def image(self, index: int) -> Array:
+        """The last iterate of the unit in that row, float32 (H, W, 3)."""
+        return np.asarray(self._group["image"][index], np.float32)
+
+
+@contextmanager
+def open_layer(path: Path) -> Iterator[dict[str, MethodData]]:
+    """Open a layer file: its methods by name, in the order they were collected.
+
+    Raises:
+        UserError: it is missing or not a layer file.
+    """
+    try:
+        file = _open(path)
+        fault = _format_fault(file, LAYER_FORMAT)
+    except OSError as error:
+        fault = os.strerror(error.errno) if error.errno else "truncated or not HDF5"
+    if fault:
+        raise UserError(f"{path}: {fault}; run 'cnnpref collect' for this layer again")
+    with file:
+        yield {name: MethodData(group) for name, group in file.items()}
+
+
+@contextmanager
+def _create(path: Path, kind: str) -> Iterator[h5py.File]:
+    with PatientFile(path, "x+") as output:
+        try:
+            with h5py.File(output, "w", track_order=True) as file:
+                _write_attributes(file, dict(zip(_FORMAT, (kind, FORMAT_VERSION), strict=True)))
+                yield file
+        finally:
+            if output.error:
+                raise output.error  # the cause, whatever HDF5 made of it
+
+
+def _open(path: Path) -> h5py.File:
+    # Files are replaced, never changed: no lock is needed, and some network file systems have none.
+    return h5py.File(path, "r", locking=False)
+
+
+def _write_attributes(node: h5py.Group, attributes: Mapping[str, Any]) -> None:
+    for name, value in attributes.items():
+        node.attrs[name] = _encode(name, value)
+
+
+def _encode(name: str, value: Any) -> Any:
+    if name in _JSON:
+        return json.dumps(value)
+    return str(value) if isinstance(value, str) else value  # HDF5 knows no enumerations
+
+
+def _read_attributes(node: h5py.Group) -> dict[str, Any]:
+    return {name: _decode(name, node.attrs[name]) for name in node.attrs if name not in _FORMAT}
+
+
+def _decode(name: str, value: Any) -> Any:
+    if name in _JSON:
+        return json.loads(value)
+    if isinstance(value, np.ndarray):
+        return tuple(value.tolist())
+    return value.item() if isinstance(value, np.generic) else value
+
+
+def _format_fault(file: h5py.File, kind: str) -> str | None:
+    found, version = (file.attrs.get(name) for name in _FORMAT)
+    if found != kind:
+        return f"not a {kind} file"
+    if version != FORMAT_VERSION:
+        return f"format version {version}, this program reads {FORMAT_VERSION}"
+    return None
+
+
+def _dataset_fault(file: h5py.File) -> str | None:
+    names = ("image", "image_best", "activation", *(["latent"] if "latent" in file else []))
+    for name in names:
+        data = file.get(name)
+        if not isinstance(data, h5py.Dataset):
+            return f"no dataset /{name}"
+        if data.dtype != np.float32:
+            return f"/{name} is {data.dtype}, not float32"
+    image, best, trace = (file[name].shape for name in names[:3])
+    if len(image) != 3 or image[2] != 3 or best != image or len(trace) != 1:
+        return f"shapes {image}, {best} and {trace}, not (H, W, 3) twice and (T,)"
+    return None
+
+
+def _attribute_fault(file: h5py.File, unit: str, digest: str | None) -> str | None:
+    missing = [name for name in ATTRIBUTES if name not in file.attrs]
+    if missing:
+        return f"no attribute {missing[0]}"
+    if str(file.attrs["unit"]) != unit:
+        return f"holds unit {file.attrs['unit']}"
+    if digest not in (None, file.attrs["digest"]):
+        return f"other digest: {file.attrs['digest'][:8]}..., wanted {digest[:8]}..."
+    return None
+
+
+def _demand(path: Path, digest: str | None = None) -> None:
+    fault = check_unit(path, digest)
+    if fault:
+        raise UserError(f"{path}: {fault}; run 'cnnpref generate' for this unit again")
+
+
+def _read_row(path: Path, digest: str) -> Row:
+    _demand(path, digest)
+    with _open(path) as file:
+        attributes = _read_attributes(file)
+        return Row(**{name: attributes[name] for name in _ROW}, activation=file["activation"][()])
+
+
+def _read_common(path: Path) -> dict[str, Any]:
+    with _open(path) as file:
+        attributes = _read_attributes(file)
+    return {name: attributes[name] for name in _COMMON}
+
+
+def _write_table(group: h5py.Group, rows: Sequence[Row]) -> None:
+    for name in _ROW:
+        group[name] = [getattr(row, name) for row in rows]
+    group["evaluations"] = counts = [len(row.activation) for row in rows]
+    traces = np.full((len(rows), max(counts)), np.nan, np.float32)
+    for trace, row in zip(traces, rows, strict=True):
+        trace[: len(row.activation)] = row.activation
+    group["activation"] = traces
+
+
+def _write_pictures(group: h5py.Group, paths: Sequence[Path]) -> None:
+    for index, path in enumerate(paths):
+        with _open(path) as unit:
+            for name in (n for n in ("image", "image_best", "latent") if n in unit):
+                one = unit[name][()]
+                shape, chunks = (len(paths), *one.shape), (1, *one.shape)
+                stack = group.require_dataset(name, shape, np.float32, chunks=chunks)
+                stack[index] = one
