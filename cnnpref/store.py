@@ -27,6 +27,7 @@ ATTRIBUTES = (
     *("net", "sha256", "layer", "unit", "position", "receptive_field", "method", "options", "seed"),
     *("status", "score", "score_best", "versions", "device", "seconds", "digest"),
 )
+_ARRAYS = ("image", "image_best", "activation", "latent")
 _FORMAT = ("format", "format_version")
 _JSON = ("options", "versions", "sha256")
 _COMMON = ("net", "sha256", "layer", "position", "method", "options", "digest")  # to a series
@@ -92,12 +93,11 @@ def write_unit(path: Path, result: UnitResult) -> None:
     if missing:
         raise ValueError(f"a unit file needs the attributes {', '.join(missing)}")
     with replacing(path) as temporary, _create(temporary, UNIT_FORMAT) as file:
-        file["image"] = np.asarray(result.image, np.float32)
-        file["image_best"] = np.asarray(result.image_best, np.float32)
-        file["activation"] = np.asarray(result.activation, np.float32)
-        if result.latent is not None:
-            file["latent"] = np.asarray(result.latent, np.float32)
         _write_attributes(file, result.attributes)
+        for name in _ARRAYS:
+            array = getattr(result, name)
+            if array is not None:
+                file[name] = np.asarray(array, np.float32)
 
 
 def read_unit(path: Path) -> UnitResult:
@@ -108,13 +108,8 @@ def read_unit(path: Path) -> UnitResult:
     """
     _demand(path)
     with _open(path) as file:
-        return UnitResult(
-            image=file["image"][()],
-            image_best=file["image_best"][()],
-            activation=file["activation"][()],
-            attributes=_read_attributes(file),
-            latent=file["latent"][()] if "latent" in file else None,
-        )
+        arrays = {name: file[name][()] for name in _ARRAYS if name in file}
+        return UnitResult(**arrays, attributes=_read_attributes(file))
 
 
 def check_unit(path: Path, digest: str | None = None) -> str | None:
@@ -129,12 +124,8 @@ def check_unit(path: Path, digest: str | None = None) -> str | None:
                 or _dataset_fault(file)
                 or _attribute_fault(file, path.stem, digest)
             )
-    except FileNotFoundError:
-        return "missing"
-    except OSError as error:
-        return os.strerror(error.errno) if error.errno else "truncated or not HDF5"
-    except (KeyError, RuntimeError, ValueError):
-        return "damaged HDF5"
+    except (KeyError, OSError, RuntimeError, ValueError) as error:
+        return _reason(error)
 
 
 def collect(path: Path, series: Sequence[Series]) -> None:
@@ -152,7 +143,8 @@ def collect(path: Path, series: Sequence[Series]) -> None:
     with replacing(path) as temporary, _create(temporary, LAYER_FORMAT) as file:
         for each, units in zip(series, rows, strict=True):
             group = file.create_group(each.method, track_order=True)
-            _write_attributes(group, _read_common(each.paths[0]))
+            attributes = read_unit(each.paths[0]).attributes
+            _write_attributes(group, {name: attributes[name] for name in _COMMON})
             _write_table(group, units)
             _write_pictures(group, each.paths)
 
@@ -167,9 +159,6 @@ class MethodData:
     def __init__(self, group: h5py.Group) -> None:
         self._group = group
         self.attributes = _read_attributes(group)
-
-    def __len__(self) -> int:
-        return len(self._group["unit"])
 
     def rows(self) -> list[Row]:
         """The units in the order of the file, without their pictures."""
@@ -195,8 +184,8 @@ def open_layer(path: Path) -> Iterator[dict[str, MethodData]]:
     try:
         file = _open(path)
         fault = _format_fault(file, LAYER_FORMAT)
-    except OSError as error:
-        fault = os.strerror(error.errno) if error.errno else "truncated or not HDF5"
+    except (OSError, RuntimeError) as error:
+        fault = _reason(error)
     if fault:
         raise UserError(f"{path}: {fault}; run 'cnnpref collect' for this layer again")
     with file:
@@ -220,15 +209,17 @@ def _open(path: Path) -> h5py.File:
     return h5py.File(path, "r", locking=False)
 
 
+def _reason(error: Exception) -> str:
+    if isinstance(error, FileNotFoundError):
+        return "missing"
+    errno = getattr(error, "errno", None)
+    return os.strerror(errno) if errno else "truncated, damaged or not HDF5"
+
+
 def _write_attributes(node: h5py.Group, attributes: Mapping[str, Any]) -> None:
     for name, value in attributes.items():
-        node.attrs[name] = _encode(name, value)
-
-
-def _encode(name: str, value: Any) -> Any:
-    if name in _JSON:
-        return json.dumps(value)
-    return str(value) if isinstance(value, str) else value  # HDF5 knows no enumerations
+        plain = str(value) if isinstance(value, str) else value  # HDF5 knows no enumerations
+        node.attrs[name] = json.dumps(value) if name in _JSON else plain
 
 
 def _read_attributes(node: h5py.Group) -> dict[str, Any]:
@@ -253,14 +244,13 @@ def _format_fault(file: h5py.File, kind: str) -> str | None:
 
 
 def _dataset_fault(file: h5py.File) -> str | None:
-    names = ("image", "image_best", "activation", *(["latent"] if "latent" in file else []))
-    for name in names:
+    for name in _ARRAYS if "latent" in file else _ARRAYS[:3]:
         data = file.get(name)
         if not isinstance(data, h5py.Dataset):
             return f"no dataset /{name}"
         if data.dtype != np.float32:
             return f"/{name} is {data.dtype}, not float32"
-    image, best, trace = (file[name].shape for name in names[:3])
+    image, best, trace = (file[name].shape for name in _ARRAYS[:3])
     if len(image) != 3 or image[2] != 3 or best != image or len(trace) != 1:
         return f"shapes {image}, {best} and {trace}, not (H, W, 3) twice and (T,)"
     return None
@@ -290,12 +280,6 @@ def _read_row(path: Path, digest: str) -> Row:
         return Row(**{name: attributes[name] for name in _ROW}, activation=file["activation"][()])
 
 
-def _read_common(path: Path) -> dict[str, Any]:
-    with _open(path) as file:
-        attributes = _read_attributes(file)
-    return {name: attributes[name] for name in _COMMON}
-
-
 def _write_table(group: h5py.Group, rows: Sequence[Row]) -> None:
     for name in _ROW:
         group[name] = [getattr(row, name) for row in rows]
@@ -311,6 +295,5 @@ def _write_pictures(group: h5py.Group, paths: Sequence[Path]) -> None:
         with _open(path) as unit:
             for name in (n for n in ("image", "image_best", "latent") if n in unit):
                 one = unit[name][()]
-                shape, chunks = (len(paths), *one.shape), (1, *one.shape)
-                stack = group.require_dataset(name, shape, np.float32, chunks=chunks)
-                stack[index] = one
+                size, chunk = (len(paths), *one.shape), (1, *one.shape)
+                group.require_dataset(name, size, one.dtype, chunks=chunk)[index] = one
