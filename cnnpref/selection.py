@@ -1,0 +1,107 @@
+"""Which units of a layer, and where in its map."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Iterator
+from typing import Any
+
+from cnnpref.errors import UserError
+
+Shape = tuple[int, ...]
+Position = str | tuple[int, int]
+
+_RANGE = re.compile(r"\s*(\d+)(?:-(\d+))?\s*")
+
+
+def select_units(layer: str, count: int, wanted: Any) -> tuple[int, ...]:
+    """The wanted ones of a layer's `count` units, ascending, each once.
+
+    Args:
+        layer: its name, for messages.
+        count: the layer has units 0 .. count - 1.
+        wanted: "all", a unit, a list of units, ranges "0-24,30", {"every": n}, or {"count": n}
+            evenly spaced ones.
+
+    Raises:
+        UserError: a unit is out of range, or more are wanted than there are.
+    """
+    match wanted:
+        case "all":
+            return tuple(range(count))
+        case {"every": step}:
+            return tuple(range(0, count, int(step)))
+        case {"count": number} if number <= count:
+            return tuple(i * count // int(number) for i in range(int(number)))
+        case {"count": number}:
+            raise UserError(
+                f"config: layers.{layer}.units: got count {number}; {layer!r} has {count} units"
+            )
+    ranges = parse_ranges(wanted) if isinstance(wanted, str) else _singles(wanted)
+    for first, last in ranges:
+        if not first <= last < count:
+            raise UserError(
+                f"config: layers.{layer}.units: got {_range(first, last)};"
+                f" allowed: 0-{count - 1}, for {layer!r} has {count} units"
+            )
+    return tuple(sorted({unit for first, last in ranges for unit in range(first, last + 1)}))
+
+
+def select_position(layer: str, shape: Shape, wanted: str | list[int]) -> Position:
+    """The position "center", "all" or (y, x), checked against the layer's shape.
+
+    Raises:
+        UserError: (y, x) lies outside the map, or the layer has none.
+    """
+    if len(shape) == 1:
+        if isinstance(wanted, list):
+            raise UserError(
+                f"config: layers.{layer}.position: got {wanted}; {layer!r} has no map: leave it out"
+            )
+        return "center"  # whatever was said: there is one value per unit
+    if isinstance(wanted, str):
+        return wanted
+    (y, x), (height, width) = wanted, shape[1:]
+    if y >= height or x >= width:
+        raise UserError(
+            f"config: layers.{layer}.position: got [{y}, {x}];"
+            f" allowed: y in 0..{height - 1}, x in 0..{width - 1}"
+        )
+    return int(y), int(x)
+
+
+def parse_ranges(text: str) -> list[tuple[int, int]]:
+    """`"0-24,30"` as first and last units: `[(0, 24), (30, 30)]`.
+
+    Raises:
+        UserError: the text is something else.
+    """
+    matches = [_RANGE.fullmatch(part) for part in text.split(",")]
+    if not all(matches):
+        raise UserError(f"units: got {text!r}; allowed: ranges such as '0-24,30'")
+    return [(int(match[1]), int(match[2] or match[1])) for match in matches if match]
+
+
+def format_ranges(units: Iterable[int]) -> str:
+    """Ascending units in the notation of `parse_ranges`, as short as it can be."""
+    return ",".join(_range(first, last) for first, last in _runs(units))
+
+
+def _runs(units: Iterable[int]) -> Iterator[tuple[int, int]]:
+    run: list[int] = []
+    for unit in units:
+        if run and unit != run[-1] + 1:
+            yield run[0], run[-1]
+            run = []
+        run.append(unit)
+    if run:
+        yield run[0], run[-1]
+
+
+def _range(first: int, last: int) -> str:
+    return str(first) if first == last else f"{first}-{last}"
+
+
+def _singles(wanted: int | list[int]) -> list[tuple[int, int]]:
+    units = wanted if isinstance(wanted, list) else [wanted]
+    return [(int(unit), int(unit)) for unit in units]

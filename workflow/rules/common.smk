@@ -1,0 +1,29 @@
+# The plan of this run: what there is to do follows from the config and the net's files alone.
+import json
+import shlex
+import sys
+from pathlib import Path
+
+from cnnpref.config import resolve_config
+from cnnpref.errors import UserError
+from cnnpref.nets import describe
+from cnnpref.plan import make_plan, unescape
+
+try:
+    settings = resolve_config(config, Path(["run", *workflow.configfiles][-1]).stem)
+    plan = make_plan(settings, describe(settings["net"]))
+except UserError as error:
+    sys.exit(f"cnnpref: {error}")
+
+# Each job gets the config as it was read here, whatever becomes of the file in the meantime.
+CONFIG = json.dumps(settings)
+
+# Jobs find the cnnpref that is installed beside snakemake, also where it is not on the PATH.
+shell.prefix(f"export PATH={shlex.quote(str(Path(sys.executable).parent))}:$PATH; ")
+
+
+wildcard_constraints:
+    layer="[^/]+",
+    method="[^/-]+",
+    key="[0-9a-f]{8}",
+    unit="[0-9]+",

@@ -1,0 +1,47 @@
+# Unit files: one job for each batch of units, or for each unit.
+
+if settings["batch"] == 1:
+
+    rule generate:
+        output:
+            f"{plan.folder}/units/{{layer}}/{{method}}-{{key}}/{{unit}}.h5",
+        log:
+            f"{plan.folder}/logs/generate/{{layer}}/{{method}}-{{key}}/{{unit}}.log",
+        conda:
+            "../../environment.yml"
+        params:
+            config=CONFIG,
+            layer=lambda wildcards: unescape(wildcards.layer),
+        message:
+            "{wildcards.method} on {params.layer}: unit {wildcards.unit}"
+        threads: 1
+        shell:
+            "cnnpref generate --config {params.config:q} --layer {params.layer:q}"
+            " --method {wildcards.method} --units {wildcards.unit}"
+            " --threads {threads} > {log:q} 2>&1"
+
+else:
+    # update() leaves the unit files that are there: the job makes the missing ones only.
+    for batch in plan.batches():
+
+        rule:
+            name:
+                f"generate_{batch.identifier}"
+            output:
+                [update(str(path)) for path in batch.paths()],
+            log:
+                f"{plan.folder}/logs/generate/{batch.label}.log",
+            conda:
+                "../../environment.yml"
+            params:
+                config=CONFIG,
+                layer=batch.series.layer,
+                method=batch.series.method,
+                units=batch.ranges,
+            message:
+                "{params.method} on {params.layer}: units {params.units}"
+            threads: 1
+            shell:
+                "cnnpref generate --config {params.config:q} --layer {params.layer:q}"
+                " --method {params.method} --units {params.units}"
+                " --threads {threads} > {log:q} 2>&1"

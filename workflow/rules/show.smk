@@ -1,0 +1,63 @@
+# From unit files to what one looks at: layer files, contact sheets, the gallery.
+
+
+rule collect:
+    input:
+        lambda wildcards: [
+            str(path)
+            for series in plan.select(unescape(wildcards.layer))
+            for path in series.paths()
+        ],
+    output:
+        f"{plan.folder}/layers/{{layer}}.h5",
+    log:
+        f"{plan.folder}/logs/collect/{{layer}}.log",
+    conda:
+        "../../environment.yml"
+    params:
+        config=CONFIG,
+        layer=lambda wildcards: unescape(wildcards.layer),
+    message:
+        "layer file of {params.layer}"
+    threads: 1
+    shell:
+        "cnnpref collect --config {params.config:q} --layer {params.layer:q} > {log:q} 2>&1"
+
+
+rule sheets:
+    input:
+        f"{plan.folder}/layers/{{layer}}.h5",
+    output:
+        f"{plan.folder}/sheets/{{layer}}.png",
+        [f"{plan.folder}/sheets/{{layer}}/{method}.png" for method in settings["methods"]],
+    log:
+        f"{plan.folder}/logs/sheets/{{layer}}.log",
+    conda:
+        "../../environment.yml"
+    params:
+        config=CONFIG,
+        layer=lambda wildcards: unescape(wildcards.layer),
+    message:
+        "contact sheets of {params.layer}"
+    threads: 1
+    shell:
+        "cnnpref sheet --config {params.config:q} --layer {params.layer:q} > {log:q} 2>&1"
+
+
+rule gallery:
+    input:
+        [str(plan.layer_file(layer)) for layer in plan.layers],
+        [str(plan.sheet(layer)) for layer in plan.layers],
+    output:
+        str(plan.index),
+    log:
+        f"{plan.folder}/logs/gallery.log",
+    conda:
+        "../../environment.yml"
+    params:
+        config=CONFIG,
+    message:
+        "gallery {output}"
+    threads: 1
+    shell:
+        "cnnpref gallery --config {params.config:q} > {log:q} 2>&1"
