@@ -1,0 +1,33 @@
+"""cnnpref: for every unit of a convolutional network, the image it prefers."""
+
+from __future__ import annotations
+
+from importlib import import_module
+from importlib.metadata import version
+from typing import Any
+
+__version__ = version("cnnpref")
+
+# Where the public names live: imported on first use, so that commands which need no PyTorch
+# start without it.
+_PUBLIC = {
+    "InputSpace": "cnnpref.image",
+    "Net": "cnnpref.nets.net",
+    "Objective": "cnnpref.objective",
+    "Solution": "cnnpref.solution",
+    "Status": "cnnpref.solution",
+    "UserError": "cnnpref.errors",
+    "load_caffe": "cnnpref.nets.caffe",
+    "maximise": "cnnpref.maximise",
+}
+__all__ = ["__version__", *sorted(_PUBLIC)]  # noqa: PLE0604
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _PUBLIC:
+        raise AttributeError(f"module 'cnnpref' has no attribute {name!r}")
+    return getattr(import_module(_PUBLIC[name]), name)
+
+
+def __dir__() -> list[str]:
+    return __all__

@@ -1,0 +1,21 @@
+"""What the user did, said in one line."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from difflib import get_close_matches
+
+
+class UserError(Exception):
+    """A mistake that the user can mend; the command line prints it without a traceback.
+
+    The message names the thing, what was got, what is allowed and the next step, in one line.
+    """
+
+
+def suggest(name: str, allowed: Iterable[str]) -> str:
+    """`" (did you mean 'conv1'?)"` for the names nearest to `name`, or `""` when none is near."""
+    near = get_close_matches(str(name), list(allowed), n=3, cutoff=0.5)
+    if not near:
+        return ""
+    return f" (did you mean {' or '.join(repr(n) for n in near)}?)"

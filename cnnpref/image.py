@@ -1,0 +1,56 @@
+"""Pictures and the space a network reads them in."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+Array = npt.NDArray[np.float32]
+
+
+@dataclass(frozen=True)
+class InputSpace:
+    """How a network wants its images: `x[c] = (rgb[order[c]] - mean[c]) * scale[c]`.
+
+    Args:
+        order: for each input channel of the net, the channel of an RGB picture; (2, 1, 0) is BGR.
+        mean: per input channel, on the 0..255 scale.
+        scale: per input channel; 1 for Caffe, 1 / (255 * std) for most PyTorch nets.
+    """
+
+    order: tuple[int, ...] = (2, 1, 0)
+    mean: tuple[float, ...] = (0.0, 0.0, 0.0)
+    scale: tuple[float, ...] = (1.0, 1.0, 1.0)
+
+    def encode(self, rgb: npt.ArrayLike) -> Array:
+        """RGB pictures (..., H, W, 3), 0..255, to the net's input (..., 3, H, W)."""
+        x = np.asarray(rgb, np.float32)[..., list(self.order)]
+        x = (x - np.float32(self.mean)) * np.float32(self.scale)
+        return np.ascontiguousarray(np.moveaxis(x, -1, -3))
+
+    def decode(self, x: npt.ArrayLike) -> Array:
+        """The net's input (..., 3, H, W) to RGB pictures (..., H, W, 3), 0..255, not clipped."""
+        channels_last = np.moveaxis(np.asarray(x, np.float32), -3, -1)
+        rgb = channels_last / np.float32(self.scale) + np.float32(self.mean)
+        return np.ascontiguousarray(rgb[..., list(np.argsort(self.order))])
+
+    def bounds(self) -> tuple[Array, Array]:
+        """The lowest and the highest value of each channel, (3,) each: 0 and 255 as encoded."""
+        mean, scale = np.float32(self.mean), np.float32(self.scale)
+        return (0 - mean) * scale, (255 - mean) * scale
+
+
+def normalise(picture: npt.ArrayLike) -> Array:
+    """Stretch a picture of any shape so that its minimum is 0 and its maximum 255."""
+    x = np.asarray(picture, np.float32)
+    low, high = x.min(), x.max()
+    return (x - low) * (np.float32(255) / (high - low)) if high > low else np.zeros_like(x)
+
+
+def clip_extreme(picture: npt.ArrayLike, pct: float) -> Array:
+    """Clip to the [pct/2, 100 - pct/2] percentiles of the whole array; `pct` in 0..100."""
+    x = np.asarray(picture, np.float32)
+    low, high = np.percentile(x, [pct / 2, 100 - pct / 2])
+    return np.clip(x, np.float32(low), np.float32(high))

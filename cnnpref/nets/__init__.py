@@ -1,0 +1,1 @@
+"""Networks: the contract, and what makes one."""

@@ -1,0 +1,180 @@
+"""The layers of a prototxt as a graph of values, with shapes.
+
+Every layer output is a *value* of its own. An in-place layer makes a new value and moves the blob's
+name to it, so that what was there before and after can both be asked for. In Caffe, blobs that share
+the memory (tops of Reshape, Flatten, Split) then change too: `blobs` shows them so, but later layers
+read what the layer they name as their source gave, which is what the prototxt means.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from cnnpref.errors import UserError, suggest
+from cnnpref.nets.caffe import neuron, spatial  # noqa: F401  (they register layer types)
+from cnnpref.nets.caffe.files import Message
+from cnnpref.nets.caffe.layer import Blob, Layer, Shape, make_layer
+from cnnpref.nets.caffe.structure import View
+
+
+@dataclass(frozen=True)
+class Node:
+    """One step: the `tops` of a layer from its `bottoms`, both indices of values."""
+
+    layer: Layer
+    bottoms: list[int]
+    tops: list[int]
+
+    def run(self, bottoms: Sequence[Tensor]) -> tuple[Tensor, ...]:
+        """The tops' tensors.
+
+        Raises:
+            UserError: the bottoms do not fit the layer; names the layer and their shapes.
+        """
+        try:
+            result = self.layer.forward(*bottoms)
+        except (RuntimeError, ValueError, TypeError) as error:
+            if isinstance(error, torch.OutOfMemoryError):
+                raise
+            raise layer_error(self.layer, error, [tuple(b.shape) for b in bottoms]) from None
+        return result if isinstance(result, tuple) else (result,)
+
+
+def layer_error(layer: Layer, error: Exception, bottoms: Sequence[Shape]) -> UserError:
+    """The error of a layer, said with its name, type and bottoms."""
+    reason = str(error).splitlines()[0]
+    shapes = " ".join(str(list(s)) for s in bottoms)
+    return UserError(f"layer {layer.name!r} ({layer.kind}) on {shapes}: {reason}")
+
+
+class Graph:
+    """All layers of a NetParameter, in execution order.
+
+    Attributes:
+        nodes: the steps, in execution order.
+        shapes: of every value, with the declared batch.
+        inputs: {input blob: value}.
+        blobs: {blob: its value as Caffe shows it after a full pass}, in order of first appearance.
+        layers: {layer: the value it outputs}, inputs excluded.
+        wanted: {layer: the weight blobs it asks for}, of layers that have any.
+
+    Raises:
+        UserError: a layer is unknown, wrongly connected or wrongly set; names it.
+    """
+
+    def __init__(self, message: Message) -> None:
+        self.name: str = message.name
+        self.nodes: list[Node] = []
+        self.shapes: list[Shape] = []
+        self.inputs: dict[str, int] = {}
+        self.blobs: dict[str, int] = {}
+        self.layers: dict[str, int] = {}
+        self.wanted: dict[str, list[Blob]] = {}
+        self._sources: dict[str, int] = {}  # blob -> its present value, for the layers to come
+        self._memory: list[int] = []  # of every value: values that are views of one have the same
+        self._read: set[int] = set()
+        for blob, shape in zip(message.input, message.input_shape, strict=False):
+            self._add_input(blob, tuple(shape.dim))
+        for entry in message.layer:
+            if entry.type == "Input":
+                self._add_input_layer(entry)
+            else:
+                self._add_layer(entry)
+        if not self.inputs:
+            raise UserError(
+                f"net {self.name!r} has no input in phase TEST; give the deploy prototxt, which "
+                "has `input:` or a layer of type Input"
+            )
+
+    def ancestors(self, values: Sequence[int]) -> list[Node]:
+        """The nodes that the values depend on, in execution order."""
+        needed, nodes = set(values), []
+        for node in reversed(self.nodes):
+            if needed.intersection(node.tops):
+                needed.update(node.bottoms)
+                nodes.append(node)
+        return nodes[::-1]
+
+    def _add_value(self, shape: Shape, memory: int | None = None) -> int:
+        self.shapes.append(shape)
+        self._memory.append(len(self._memory) if memory is None else memory)
+        return len(self.shapes) - 1
+
+    def _add_input(self, blob: str, shape: Shape) -> None:
+        if not shape or min(shape) < 1:
+            raise UserError(f"input {blob!r} needs positive dimensions, got {list(shape)}")
+        value = self._add_value(shape)
+        self.inputs[blob] = self._sources[blob] = self.blobs[blob] = value
+
+    def _add_input_layer(self, entry: Message) -> None:
+        shapes = [tuple(s.dim) for s in entry.input_param.shape]
+        if len(shapes) not in (1, len(entry.top)):
+            raise UserError(
+                f"layer {entry.name!r} (Input): {len(entry.top)} tops need 1 shape or one each, "
+                f"got {len(shapes)}"
+            )
+        shapes *= len(entry.top) if len(shapes) == 1 else 1
+        for blob, shape in zip(entry.top, shapes, strict=True):
+            self._add_input(blob, shape)
+
+    def _add_layer(self, entry: Message) -> None:
+        layer = make_layer(entry)
+        bottoms = [self._bottom(entry, blob) for blob in entry.bottom]
+        shapes = self._infer(layer, [self.shapes[b] for b in bottoms])
+        tops = []
+        for blob, shape in zip(entry.top, shapes, strict=False):
+            in_place = self._in_place(entry, blob)
+            shared = self._sources[blob] if in_place else bottoms[0] if layer.shares_memory else None
+            tops.append(self._add_value(shape, None if shared is None else self._memory[shared]))
+        self._read.update(bottoms)
+        self.nodes.append(Node(layer, bottoms, tops))
+        if tops:
+            self.layers[layer.name] = tops[0]
+        for blob, top in zip(entry.top, tops, strict=True):
+            changed = blob in self._sources
+            self._sources[blob] = self.blobs[blob] = top
+            if changed:
+                self._refresh_views(blob, top)
+
+    def _bottom(self, entry: Message, blob: str) -> int:
+        if blob not in self._sources:
+            raise UserError(
+                f"layer {entry.name!r} ({entry.type}): unknown bottom blob {blob!r}"
+                f"{suggest(blob, self._sources)}; before it there are: {', '.join(self._sources)}"
+            )
+        return self._sources[blob]
+
+    def _infer(self, layer: Layer, bottoms: list[Shape]) -> list[Shape]:
+        """Set the layer up and find the shapes of its tops, by a pass on meta tensors."""
+        try:
+            wanted = layer.setup(*bottoms)
+            layer.weights = [torch.empty(blob.shape, device="meta") for blob in wanted]
+            tops = layer.forward(*(torch.empty(shape, device="meta") for shape in bottoms))
+        except (ValueError, RuntimeError, TypeError) as error:
+            raise layer_error(layer, error, bottoms) from None
+        if wanted:
+            self.wanted[layer.name] = wanted
+        return [tuple(t.shape) for t in (tops if isinstance(tops, tuple) else (tops,))]
+
+    def _in_place(self, entry: Message, blob: str) -> bool:
+        """Whether a top is written over a bottom, which only its sole reader so far may do."""
+        if blob not in self._sources:
+            return False
+        if blob not in entry.bottom or self._sources[blob] in self._read:
+            raise UserError(
+                f"layer {entry.name!r} ({entry.type}): top blob {blob!r} is produced by several "
+                "layers; in place is only possible before any other layer reads the blob"
+            )
+        return True
+
+    def _refresh_views(self, blob: str, top: int) -> None:
+        """Show the other names of the memory that an in-place layer has written to as changed."""
+        for other, value in list(self.blobs.items()):
+            if other != blob and self._memory[value] == self._memory[top]:
+                view = self._add_value(self.shapes[value], self._memory[top])
+                self.nodes.append(Node(View(other, self.shapes[value]), [top], [view]))
+                self.blobs[other] = view

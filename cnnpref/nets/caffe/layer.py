@@ -1,0 +1,120 @@
+"""What every Caffe layer type is: parameters from the prototxt, weights, a forward function."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any, ClassVar, TypeVar
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from cnnpref.errors import UserError, suggest
+from cnnpref.geometry import Reach, Same
+from cnnpref.nets.caffe.files import Message, Weights
+
+Shape = tuple[int, ...]
+
+
+@dataclass(frozen=True)
+class Blob:
+    """A weight blob that a layer asks for: its shape and the value that fills it when no file does."""
+
+    shape: Shape
+    filler: Message | None = None
+    default: float = 0.0
+
+    def filled(self) -> Weights:
+        """The filler's values; random fillers give the default: a net to look at has weights."""
+        given = self.filler is not None and self.filler.type == "constant"
+        value = self.filler.value if given and self.filler.HasField("value") else self.default
+        return np.full(self.shape, value, np.float32)
+
+
+class Layer:
+    """One layer of a net.
+
+    Subclasses are registered under Caffe's type name by `@layer("Type")` and define `forward`,
+    which is also run on meta tensors to infer shapes: it must follow the sizes of its inputs.
+    Wrong parameters or shapes raise ValueError; the net adds the layer's name.
+    """
+
+    shares_memory: ClassVar[bool] = False  # the top is another view of the bottom's memory
+
+    def __init__(self, message: Message) -> None:
+        self.message = message
+        self.name: str = message.name
+        self.kind: str = message.type
+        self.weights: list[Tensor] = []
+
+    def setup(self, *shapes: Shape) -> list[Blob]:
+        """Read the parameters, given the shapes of the bottoms; say which weights are needed."""
+        return []
+
+    def forward(self, *bottoms: Tensor) -> Tensor | tuple[Tensor, ...]:
+        """The tops (one tensor, or a tuple) from the bottoms; the batch may have any size."""
+        raise NotImplementedError(self.kind)
+
+    def reach(self, bottom: int, bottoms: Sequence[Shape], top: Shape, axis: int) -> Reach:
+        """How rows (axis -2) or columns (axis -1) of the top depend on those of a bottom."""
+        return Same()
+
+
+REGISTRY: dict[str, type[Layer]] = {}
+_L = TypeVar("_L", bound=type[Layer])
+
+
+def layer(*kinds: str) -> Callable[[_L], _L]:
+    """Register a Layer class under Caffe's type names."""
+
+    def register(cls: _L) -> _L:
+        REGISTRY.update(dict.fromkeys(kinds, cls))
+        return cls
+
+    return register
+
+
+def make_layer(message: Message) -> Layer:
+    """The Layer for one prototxt entry.
+
+    Raises:
+        UserError: the type is unknown; names the layer, the nearest types and all of them.
+    """
+    if message.type not in REGISTRY:
+        raise UserError(
+            f"layer {message.name!r}: unknown type {message.type!r}{suggest(message.type, REGISTRY)}; "
+            f"known types: {', '.join(sorted(REGISTRY))}"
+        )
+    return REGISTRY[message.type](message)
+
+
+def canonical_axis(axis: int, ndim: int) -> int:
+    """A possibly negative axis as 0 .. ndim-1."""
+    if not -ndim <= axis < ndim:
+        raise ValueError(f"axis {axis} is out of range for a blob of {ndim} axes")
+    return axis % ndim
+
+
+def require(condition: bool, message: str) -> None:
+    """Raise ValueError unless the condition holds."""
+    if not condition:
+        raise ValueError(message)
+
+
+def pair(param: Any, name: str, default: int | None = None) -> tuple[int, int]:
+    """`name_h` and `name_w`, or else `name` (a number, or one or two of them), of a 2-D layer."""
+    height, width = (f"{name.removesuffix('_size')}_{side}" for side in "hw")
+    if param.HasField(height) or param.HasField(width):
+        return getattr(param, height), getattr(param, width)
+    given = getattr(param, name)
+    values = [given] if isinstance(given, int) else list(given)
+    if not values and default is not None:
+        values = [default]
+    require(1 <= len(values) <= 2 , f"{name} must be given once, or as {height} and {width}")
+    return values[0], values[-1]
+
+
+def scalar(values: Tensor) -> Tensor:
+    """A weight blob of one value as a 0-axis tensor."""
+    return torch.squeeze(values)

@@ -1,0 +1,166 @@
+"""A net read from Caffe's files, run by PyTorch."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from math import prod
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from cnnpref.errors import UserError, suggest
+from cnnpref.geometry import Indices, Whole, union
+from cnnpref.image import InputSpace
+from cnnpref.nets.caffe.files import (
+    PathLike,
+    read_binaryproto,
+    read_prototxt,
+    write_caffemodel,
+)
+from cnnpref.nets.caffe.graph import Graph, Node
+from cnnpref.nets.caffe.weights import load_weights
+from cnnpref.nets.net import Net
+
+Mean = Sequence[float] | PathLike | None
+_NOTHING = np.empty(0, np.int64)
+
+
+class CaffeNet(Net):
+    """A Caffe graph as a Net; made by `load_caffe`."""
+
+    def __init__(self, graph: Graph, space: InputSpace, device: torch.device) -> None:
+        self.graph = graph
+        self.name, self.space, self.device = graph.name, space, device
+        self.layers = {name: graph.shapes[value][1:] for name, value in graph.layers.items()}
+        self.blobs = {name: graph.shapes[value][1:] for name, value in graph.blobs.items()}
+        self._image = next(iter(graph.inputs.values()))
+        self.input_shape = graph.shapes[self._image][1:]
+
+    def parameters(self) -> Iterator[Tensor]:
+        seen = set()
+        for node in self.graph.nodes:
+            for weight in node.layer.weights:
+                if weight.data_ptr() not in seen:  # shared weights once
+                    seen.add(weight.data_ptr())
+                    yield weight
+
+    def activations(self, images: Tensor, layer: str) -> Tensor:
+        self.layer_shape(layer)
+        value = self.graph.layers[layer]
+        return self._run({self._image: images}, [value])[value]
+
+    def forward(self, inputs: Mapping[str, Tensor], blobs: Sequence[str]) -> dict[str, Tensor]:
+        _check_names(f"input of {self.name!r}", inputs, self.graph.inputs)
+        _check_names(f"blob of {self.name!r}", blobs, self.blobs)
+        wanted = {blob: self.graph.blobs[blob] for blob in blobs}
+        given = {self.graph.inputs[name]: x for name, x in inputs.items()}
+        values = self._run(given, list(wanted.values()))
+        return {blob: values[value] for blob, value in wanted.items()}
+
+    def _run(self, given: dict[int, Tensor], wanted: Sequence[int]) -> dict[int, Tensor]:
+        nodes = self.graph.ancestors(wanted)
+        read = {*wanted, *(b for node in nodes for b in node.bottoms)}
+        absent = [n for n, v in self.graph.inputs.items() if v in read and v not in given]
+        if absent:
+            raise UserError(f"net {self.name!r}: give its input {', '.join(map(repr, absent))} too")
+        values = dict(given)
+        for node in nodes:
+            tops = node.run([values[b] for b in node.bottoms])
+            values.update(zip(node.tops, tops, strict=False))
+        return values
+
+    def support(self, layer: str, rows: Indices, columns: Indices) -> tuple[Indices, Indices]:
+        self.layer_shape(layer)
+        value = self.graph.layers[layer]
+        reached = {value: (rows, columns)}
+        for node in reversed(self.graph.ancestors([value])):
+            for index, bottom in enumerate(node.bottoms):
+                for top in reached.keys() & set(node.tops):
+                    found = self._reaching(node, index, top, reached[top])
+                    known = reached.get(bottom, (_NOTHING, _NOTHING))
+                    reached[bottom] = union((known[0], found[0])), union((known[1], found[1]))
+        return reached.get(self._image, (_NOTHING, _NOTHING))
+
+    def _reaching(
+        self, node: Node, index: int, top: int, targets: tuple[Indices, Indices]
+    ) -> tuple[Indices, Indices]:
+        """The rows and columns of a bottom that reach those of a top; 0 where there is no map."""
+        shapes = self.graph.shapes
+        bottoms, bottom = [shapes[b] for b in node.bottoms], shapes[node.bottoms[index]]
+        maps = len(bottom) == 4 and len(shapes[top]) == 4
+        found = []
+        for axis, outputs in zip((-2, -1), targets, strict=True):
+            reach = node.layer.reach(index, bottoms, shapes[top], axis) if maps else Whole()
+            found.append(reach.inputs(outputs, bottom[axis] if len(bottom) == 4 else 1))
+        return found[0], found[1]
+
+
+def load_caffe(
+    prototxt: PathLike,
+    caffemodel: PathLike | None = None,
+    mean: Mean = None,
+    device: str | torch.device = "cpu",
+) -> CaffeNet:
+    """Read a Caffe net as it was published: batch sizes, in-place layers, old formats and all.
+
+    Args:
+        prototxt: the deploy file; phase TEST is read.
+        caffemodel: the weights, by layer name; without it all weights have their fillers' values.
+        mean: what was subtracted from the images, as 3 values (BGR, 0..255 scale), as a .npy or
+            .binaryproto file (a mean image is averaged over its pixels), or None for 0.
+        device: "cpu", "cuda", "cuda:1" ...
+
+    Raises:
+        UserError: a file is missing, damaged or does not fit the other; an unknown layer type.
+    """
+    graph = Graph(read_prototxt(prototxt))
+    graph.name = graph.name or Path(prototxt).stem
+    place = torch.device(device)
+    load_weights(graph, caffemodel, place)
+    return CaffeNet(graph, InputSpace(mean=read_mean(mean)), place)
+
+
+def save_caffemodel(net: CaffeNet, path: PathLike) -> None:
+    """Write the weights of a net as a caffemodel, whole or not at all."""
+    layers = (node.layer for node in net.graph.nodes if node.layer.weights)
+    arrays = (
+        (layer.name, layer.kind, [w.detach().cpu().numpy() for w in layer.weights])
+        for layer in layers
+    )
+    write_caffemodel(path, net.name, arrays)
+
+
+def read_mean(mean: Mean) -> tuple[float, ...]:
+    """Three values, BGR, from values, a .npy or .binaryproto file, or None.
+
+    Raises:
+        UserError: the file cannot be read, or holds something else than 3 channels.
+    """
+    if mean is None:
+        return (0.0, 0.0, 0.0)
+    values = _read_mean_file(mean) if isinstance(mean, str | Path) else np.asarray(mean, np.float64)
+    while values.ndim > 3 and values.shape[0] == 1:
+        values = values[0]
+    channels = values.reshape(len(values), -1).mean(1) if values.ndim else values
+    if channels.shape != (3,) or not np.isfinite(channels).all():
+        raise UserError(f"mean {mean}: 3 finite values (BGR) wanted, got shape {values.shape}")
+    return tuple(float(v) for v in channels)
+
+
+def _read_mean_file(path: PathLike) -> np.ndarray:
+    if Path(path).suffix != ".npy":
+        return read_binaryproto(path)
+    try:
+        return np.asarray(np.load(path), np.float64)
+    except (OSError, ValueError) as error:
+        raise UserError(f"{path}: not a readable .npy file: {error}") from None
+
+
+def _check_names(what: str, given: Sequence[str] | Mapping[str, Tensor], known: object) -> None:
+    for name in given:
+        if name not in known:
+            raise UserError(
+                f"unknown {what}: {name!r}{suggest(name, known)}; there are: {', '.join(known)}"
+            )

@@ -1,0 +1,128 @@
+"""Putting the weights of a caffemodel into a graph, by Caffe's rules."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Sequence
+from math import prod
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from cnnpref.errors import UserError
+from cnnpref.nets.caffe.files import (
+    SCHEMA,
+    Message,
+    PathLike,
+    Weights,
+    blob_array,
+    blob_shape,
+    is_legacy,
+    read_caffemodel,
+)
+from cnnpref.nets.caffe.graph import Graph
+from cnnpref.nets.caffe.layer import Blob, Layer, Shape
+
+_PERMISSIVE = SCHEMA["ParamSpec"].PERMISSIVE
+
+
+def load_weights(graph: Graph, caffemodel: PathLike | None, device: torch.device) -> None:
+    """Give every layer its weights: of the file by layer name, or else of its fillers.
+
+    Layers that only the file has are ignored. Weights shared by name (`param { name }`) are one
+    tensor, with the content of the last layer in the file that holds them.
+
+    Raises:
+        UserError: number or shape of a layer's blobs differ; no layer matches at all.
+    Warns:
+        UserWarning: layers that the file does not have keep their fillers' values.
+    """
+    stored = read_caffemodel(caffemodel) if caffemodel is not None else {}
+    layers = {node.layer.name: node.layer for node in graph.nodes}
+    owners: dict[str, tuple[str, int]] = {}  # name of a shared weight -> layer and index
+    arrays: dict[tuple[str, int], Weights] = {}
+    for name, wanted in graph.wanted.items():
+        for index, blob in enumerate(wanted):
+            owner = owners.setdefault(_shared_name(layers[name], index), (name, index))
+            arrays.setdefault(owner, blob.filled())
+    for name, blobs in stored.items():
+        if name in graph.wanted:
+            found = _matched(layers[name], graph.wanted[name], blobs, caffemodel)
+            for index, array in enumerate(found):
+                arrays[owners[_shared_name(layers[name], index)]] = array
+    tensors = {owner: _tensor(array, device) for owner, array in arrays.items()}
+    for name, wanted in graph.wanted.items():
+        layers[name].weights = [
+            _shaped(layers[name], i, tensors[owners[_shared_name(layers[name], i)]], blob.shape)
+            for i, blob in enumerate(wanted)
+        ]
+    if caffemodel is not None:
+        _report_missing(graph, stored, caffemodel)
+
+
+def _tensor(array: Weights, device: torch.device) -> Tensor:
+    return torch.from_numpy(np.require(array, np.float32, "CW")).to(device)
+
+
+def _shared_name(layer: Layer, index: int) -> str:
+    """The name under which a weight is shared, or one that is its own."""
+    given = layer.message.param[index].name if index < len(layer.message.param) else ""
+    return given or f"\0{layer.name}\0{index}"
+
+
+def _shaped(layer: Layer, index: int, tensor: Tensor, shape: Shape) -> Tensor:
+    """A shared weight for this layer; PERMISSIVE sharing reads it in row order."""
+    if tuple(tensor.shape) == shape:
+        return tensor
+    permissive = layer.message.param[index].share_mode == _PERMISSIVE
+    if not permissive or tensor.numel() != prod(shape):
+        raise UserError(
+            f"layer {layer.name!r}: shared weight {layer.message.param[index].name!r} has shape "
+            f"{list(tensor.shape)}, this layer needs {list(shape)}; share_mode PERMISSIVE allows "
+            "equal counts"
+        )
+    return tensor.view(shape)
+
+
+def _matched(
+    layer: Layer, wanted: Sequence[Blob], blobs: Sequence[Message], path: PathLike | None
+) -> list[Weights]:
+    where = f"{path}: layer {layer.name!r} ({layer.kind})"
+    if len(blobs) != len(wanted):
+        raise UserError(
+            f"{where} holds {len(blobs)} weight blobs, the prototxt asks for {len(wanted)}"
+        )
+    for index, (blob, want) in enumerate(zip(blobs, wanted, strict=True)):
+        if not _fits(blob, want.shape):
+            raise UserError(
+                f"{where}: weight blob {index} has shape {list(blob_shape(blob))} in the "
+                f"caffemodel, {list(want.shape)} in the prototxt; the files are not of one net"
+            )
+    try:
+        return [blob_array(b).reshape(w.shape) for b, w in zip(blobs, wanted, strict=True)]
+    except ValueError as error:
+        raise UserError(f"{where}: {error}; the caffemodel is damaged") from None
+
+
+def _fits(blob: Message, shape: Shape) -> bool:
+    """Whether the shapes agree; the legacy four numbers are padded with 1 on the left."""
+    given = blob_shape(blob)
+    if is_legacy(blob) and not blob.HasField("shape"):
+        return len(shape) <= 4 and given == (1,) * (4 - len(shape)) + shape
+    return given == shape
+
+
+def _report_missing(graph: Graph, stored: dict[str, list[Message]], path: PathLike) -> None:
+    missing = [name for name in graph.wanted if name not in stored]
+    if missing and len(missing) == len(graph.wanted):
+        raise UserError(
+            f"{path}: no layer has the name of one of the net {graph.name!r}; it holds "
+            f"{', '.join(list(stored)[:10])}, the net wants {', '.join(missing[:10])}"
+        )
+    if missing:
+        warnings.warn(
+            f"{path} has no weights for {', '.join(missing)}: they keep their fillers' values",
+            UserWarning,
+            stacklevel=4,
+        )

@@ -1,0 +1,105 @@
+"""The contract that every network fulfils, whatever it was made of."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Iterator, Mapping, Sequence
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor
+
+from cnnpref.errors import UserError, suggest
+from cnnpref.geometry import Box, Indices, bounding_box, unit_position
+from cnnpref.image import InputSpace
+
+Shape = tuple[int, ...]
+
+
+class Net(ABC):
+    """A network in phase test, differentiable with respect to its images.
+
+    Attributes:
+        name: what it calls itself.
+        layers: ordered {layer: shape without the batch}, in execution order: each layer's own
+            output, before any in-place layer that follows it.
+        blobs: ordered {blob: shape without the batch}, as they are after a full pass.
+        input_shape: (3, H, W) of the image, without the batch; (n,) or (C, H, W) for a generator.
+        space: how RGB pictures are encoded for the net.
+        device: where it computes.
+    """
+
+    name: str
+    layers: Mapping[str, Shape]
+    blobs: Mapping[str, Shape]
+    input_shape: Shape
+    space: InputSpace
+    device: torch.device
+
+    @abstractmethod
+    def activations(self, images: Tensor, layer: str) -> Tensor:
+        """What `layer` gives for `images` (N, 3, H, W) of the net's input space: (N, *shape).
+
+        Differentiable with respect to the images; nothing after the layer is computed.
+
+        Raises:
+            UserError: the layer is unknown; names the nearest.
+        """
+
+    @abstractmethod
+    def forward(self, inputs: Mapping[str, Tensor], blobs: Sequence[str]) -> dict[str, Tensor]:
+        """The wanted blobs, as they are after a full pass, from any inputs by name."""
+
+    @abstractmethod
+    def support(self, layer: str, rows: Indices, columns: Indices) -> tuple[Indices, Indices]:
+        """The rows and columns of the image that reach these rows and columns of a layer."""
+
+    @abstractmethod
+    def parameters(self) -> Iterator[Tensor]:
+        """All weights; they need no gradient unless told so."""
+
+    def layer_shape(self, layer: str) -> Shape:
+        """The shape of a layer, without the batch.
+
+        Raises:
+            UserError: the layer is unknown; names the nearest.
+        """
+        if layer not in self.layers:
+            raise UserError(
+                f"unknown layer {layer!r}{suggest(layer, self.layers)}; "
+                f"the net {self.name!r} has: {', '.join(self.layers)}"
+            )
+        return self.layers[layer]
+
+    def receptive_field(
+        self, layer: str, where: str | Sequence[int] | npt.NDArray[np.bool_] = "center"
+    ) -> Box:
+        """The smallest box of pixels that can change a unit: (top, left, bottom, right), half open.
+
+        Args:
+            layer: a name in `layers`.
+            where: "center" or (y, x) of a map, or a mask of the layer's shape, non-zero at the
+                targets. Without meaning for a layer that has no map.
+        """
+        rows, columns = _targets(self.layer_shape(layer), where)
+        return bounding_box(*self.support(layer, rows, columns))
+
+
+def _targets(
+    shape: Shape, where: str | Sequence[int] | npt.NDArray[np.bool_]
+) -> tuple[Indices, Indices]:
+    """Rows and columns of a layer that hold targets; 0 and 0 where the layer has no map."""
+    mask = np.asarray(where) if not isinstance(where, str) else None
+    if mask is not None and mask.shape == shape and mask.shape != (2,):
+        hit = mask != 0
+        if len(shape) != 3:
+            return np.zeros(1, np.int64), np.zeros(1, np.int64)
+        return np.flatnonzero(hit.any((0, 2))), np.flatnonzero(hit.any((0, 1)))
+    if len(shape) != 3:
+        return np.zeros(1, np.int64), np.zeros(1, np.int64)
+    try:
+        y, x = unit_position(shape, where if isinstance(where, str) else list(where))
+    except ValueError as error:
+        raise UserError(f"{error}; give 'center', (y, x) or a mask of shape {shape}") from None
+    return np.array([y]), np.array([x])

@@ -1,0 +1,1 @@
+"""Optimisers: batched, and without knowledge of nets."""

@@ -1,0 +1,104 @@
+"""Gradient descent with momentum, batched: every row is a problem of its own."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from cnnpref.schedule import Linear
+from cnnpref.solution import Optimum, Status
+
+Evaluate = Callable[[Tensor], tuple[Tensor, Tensor]]
+"""x (B, ...) -> values (B,) to report, gradient (B, ...) of the loss."""
+
+Observe = Callable[[int, Tensor, Tensor], None]
+"""(number of evaluations, iterates (B, ...), values (B,) from before the update)."""
+
+
+@dataclass(frozen=True)
+class Steps:
+    """What happens in an iteration beside the gradient step; each entry is a step in order.
+
+    Attributes:
+        shift, unshift: (x, t) -> x, into a moved frame before the evaluation, and back.
+        penalties: (x, t) -> what is added to the velocity.
+        edits: (x, gradient, t) -> x, after the update, in the moved frame.
+        finish: (x, t) -> x, at the end, in the frame of the image.
+    """
+
+    shift: Callable[[Tensor, int], Tensor] | None = None
+    unshift: Callable[[Tensor, int], Tensor] | None = None
+    penalties: Sequence[Callable[[Tensor, int], Tensor]] = ()
+    edits: Sequence[Callable[[Tensor, Tensor, int], Tensor]] = ()
+    finish: Sequence[Callable[[Tensor, int], Tensor]] = ()
+
+
+def descend(
+    evaluate: Evaluate,
+    x: Tensor,
+    rate: Linear,
+    momentum: Linear,
+    steps: Steps,
+    normalise: bool = True,
+    observe: Observe | None = None,
+) -> Optimum:
+    """`rate.steps` iterations of v = momentum * v + g; x = x - rate * v.
+
+    The frame moves with x and with v, except that the newest gradient in v is left in the moved
+    frame: the original's behaviour, kept.
+
+    Args:
+        evaluate: values and gradients; larger values count as better.
+        x: start, (B, ...).
+        rate, momentum: schedules.
+        steps: what else happens in an iteration.
+        normalise: divide each row's gradient by its mean absolute value.
+        observe: called after each iteration.
+
+    Returns:
+        Optimum; a row whose value or gradient is not finite keeps its last finite iterate.
+    """
+    rows = (-1,) + (1,) * (x.ndim - 1)
+    v = torch.zeros_like(x)
+    best, record = x.clone(), torch.full((len(x),), -torch.inf, device=x.device)
+    alive = torch.ones(len(x), dtype=torch.bool, device=x.device)
+    moved = torch.zeros_like(alive)
+    trace = torch.full((len(x), rate.steps), torch.nan, device=x.device)
+    for t in range(rate.steps):
+        start = x
+        if steps.shift:
+            x, v = steps.shift(x, t), steps.shift(v, t)
+        values, g = evaluate(x)
+        size = g.flatten(1).abs().mean(1)
+        alive = alive & values.isfinite() & size.isfinite()
+        moved = moved | (size > 0)
+        trace[:, t] = torch.where(alive, values, torch.nan)
+        better = alive & (values > record)
+        record = torch.where(better, values, record)
+        best = torch.where(better.reshape(rows), start, best)
+        if normalise:
+            g = g / torch.where(size > 0, size, 1).reshape(rows)
+        v = momentum(t) * v + g
+        for penalty in steps.penalties:
+            v = v + penalty(x, t)
+        x = x - rate(t) * v
+        for edit in steps.edits:
+            x = edit(x, g, t)
+        if steps.unshift:
+            x, v = steps.unshift(x, t), steps.unshift(v - g, t) + g
+        for step in steps.finish:
+            x = step(x, t)
+        x = torch.where(alive.reshape(rows), x, start)
+        if observe:
+            observe(t + 1, x, values)
+    return Optimum(x, best, trace, _statuses(alive, moved))
+
+
+def _statuses(alive: Tensor, moved: Tensor) -> list[Status]:
+    return [
+        Status.DIVERGED if not a else Status.OK if m else Status.ZERO_GRADIENT
+        for a, m in zip(alive.tolist(), moved.tolist(), strict=True)
+    ]

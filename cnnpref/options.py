@@ -1,0 +1,167 @@
+"""The options of every method: the original's names and defaults, and the settings of its examples."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, fields
+from typing import Any
+
+from cnnpref.errors import UserError, suggest
+
+
+@dataclass(frozen=True)
+class GdOptions:
+    """Gradient descent with momentum on pixels; schedules are linear, percentages in 0..100.
+
+    Attributes:
+        feature_weight: what the target's activation is multiplied with.
+        initial_image: an RGB colour (0..255) to start from; None is uniform noise.
+        iter_n: number of iterations.
+        lr_start, lr_end: step length, in the 0..255 scale of pixels.
+        momentum_start, momentum_end: share of the last step that is kept.
+        decay_start, decay_end: share of the image that is lost per iteration.
+        grad_normalize: divide each unit's gradient by its mean absolute value.
+        image_jitter, jitter_size: shift the image by up to so many pixels per iteration.
+        image_blur, sigma_start, sigma_end: Gaussian blur per iteration, in pixels.
+        use_p_norm_reg, p, lamda_start, lamda_end: penalty on the p-norm of the image.
+        use_TV_norm_reg, TVbeta, TVlamda_start, TVlamda_end: penalty on its total variation.
+        clip_extreme, ..._every, e_pct_start, e_pct_end: clip this share of extreme values.
+        clip_small_norm, ..._every, n_pct_start, n_pct_end: zero this share of pixels, by norm.
+        clip_small_contribution, ..., c_pct_start, c_pct_end: by norm of pixel times gradient.
+    """
+
+    feature_weight: float = 1.0
+    initial_image: tuple[float, float, float] | None = None
+    iter_n: int = 200
+    lr_start: float = 2.0
+    lr_end: float = 1e-10
+    momentum_start: float = 0.9
+    momentum_end: float = 0.9
+    decay_start: float = 0.1
+    decay_end: float = 0.1
+    grad_normalize: bool = True
+    image_jitter: bool = True
+    jitter_size: int = 32
+    image_blur: bool = True
+    sigma_start: float = 2.0
+    sigma_end: float = 0.5
+    use_p_norm_reg: bool = False
+    p: float = 3.0
+    lamda_start: float = 0.5
+    lamda_end: float = 0.5
+    use_TV_norm_reg: bool = False  # noqa: N815  (the original's name)
+    TVbeta: float = 2.0
+    TVlamda_start: float = 0.5
+    TVlamda_end: float = 0.5
+    clip_extreme: bool = False
+    clip_extreme_every: int = 4
+    e_pct_start: float = 1.0
+    e_pct_end: float = 1.0
+    clip_small_norm: bool = False
+    clip_small_norm_every: int = 4
+    n_pct_start: float = 5.0
+    n_pct_end: float = 5.0
+    clip_small_contribution: bool = False
+    clip_small_contribution_every: int = 4
+    c_pct_start: float = 5.0
+    c_pct_end: float = 5.0
+
+
+METHODS: dict[str, type[GdOptions]] = {"gd": GdOptions}
+
+_GD_LOWER: dict[str, Any] = {
+    "lr_start": 1.0,
+    "lr_end": 1.0,
+    "momentum_start": 0.001,
+    "momentum_end": 0.001,
+    "decay_start": 0.001,
+    "decay_end": 0.001,
+    "sigma_start": 2.5,
+    "sigma_end": 0.5,
+    "jitter_size": 4,
+    "clip_small_norm": True,
+    "clip_small_norm_every": 1,
+    "clip_small_contribution": True,
+    "clip_small_contribution_every": 1,
+}
+
+# The settings of the original's shipped examples. "reference": the bare defaults of its functions,
+# which do not ascend on a single unit of a convolution layer.
+PRESETS: dict[str, dict[str, dict[str, Any]]] = {
+    "lower": {"gd": _GD_LOWER},
+    "higher": {"gd": _GD_LOWER | {"jitter_size": 32}},
+    "reference": {"gd": {}},
+}
+
+
+def default_preset(shape: Sequence[int], position: str | Sequence[int] = "center") -> str:
+    """"lower" for one position of a layer with a map, "higher" for a whole channel or no map.
+
+    Args:
+        shape: of the layer, (C, H, W) or (C,).
+        position: the unit's: "center", (y, x), or "all" = the sum over the map.
+    """
+    single = len(shape) == 3 and shape[1] * shape[2] > 1 and position != "all"
+    return "lower" if single else "higher"
+
+
+def resolve(method: str, preset: str, overrides: Mapping[str, Any] | None = None) -> GdOptions:
+    """All options of a method: its defaults, then the preset's, then `overrides`.
+
+    Raises:
+        UserError: an unknown method, preset or option, or a value that it cannot take.
+    """
+    for kind, name, known in (("method", method, METHODS), ("preset", preset, PRESETS)):
+        if name not in known:
+            raise UserError(f"unknown {kind} {name!r}{suggest(name, known)}; known: {list(known)}")
+    options = METHODS[method]
+    chosen = {**PRESETS[preset][method], **(overrides or {})}
+    known = {f.name: str(f.type) for f in fields(options)}
+    for name, value in chosen.items():
+        if name not in known:
+            raise UserError(
+                f"unknown option {name!r} of method {method!r}{suggest(name, known)}; "
+                f"known: {', '.join(known)}"
+            )
+        chosen[name] = _checked(f"{method}.{name}", known[name], value)
+    return options(**chosen)
+
+
+def _checked(name: str, kind: str, value: Any) -> Any:
+    """`value` as the option's type, within its range."""
+    if kind.startswith("tuple"):
+        return _colour(name, value)
+    number = isinstance(value, int | float) and not isinstance(value, bool)
+    if kind == "bool":
+        _require(isinstance(value, bool), name, value, "true or false")
+        return value
+    if kind == "int":
+        low = 0 if name.endswith("jitter_size") else 1
+        _require(number and value == int(value) >= low, name, value, f"an integer >= {low}")
+        return int(value)
+    low, high = _range(name)
+    allowed = f"a number in {low}..{high}" if high < float("inf") else "a finite number"
+    _require(number and low <= value <= high and abs(value) < float("inf"), name, value, allowed)
+    return float(value)
+
+
+def _range(name: str) -> tuple[float, float]:
+    if "_pct_" in name:
+        return 0.0, 100.0
+    if "sigma_" in name:
+        return 0.0, 1e6
+    return -float("inf"), float("inf")
+
+
+def _colour(name: str, value: Any) -> tuple[float, float, float] | None:
+    if value is None:
+        return None
+    fits = isinstance(value, Sequence) and len(value) == 3
+    fits = fits and all(isinstance(v, int | float) and 0 <= v <= 255 for v in value)
+    _require(fits, name, value, "null or three numbers in 0..255 (red, green, blue)")
+    return tuple(float(v) for v in value)
+
+
+def _require(condition: bool, name: str, value: Any, allowed: str) -> None:
+    if not condition:
+        raise UserError(f"option {name}: got {value!r}, allowed is {allowed}")

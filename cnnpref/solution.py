@@ -1,0 +1,60 @@
+"""What an optimiser and a maximisation return."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import StrEnum
+
+import numpy as np
+import numpy.typing as npt
+from torch import Tensor
+
+
+class Status(StrEnum):
+    """How the optimisation of one unit went."""
+
+    OK = "ok"
+    ZERO_GRADIENT = "zero-gradient"  # the start gave no gradient: nothing moved
+    DIVERGED = "diverged"  # a value or a gradient was not finite: stopped at the last finite iterate
+
+
+@dataclass(frozen=True)
+class Optimum:
+    """What an optimiser of `optim/` returns, for a batch of B independent problems.
+
+    Attributes:
+        x: last iterates, (B, ...).
+        best: the iterates whose value was the best seen, (B, ...).
+        values: one value per evaluation, (B, T), NaN after a problem stopped.
+        status: one per problem.
+    """
+
+    x: Tensor
+    best: Tensor
+    values: Tensor
+    status: list[Status]
+
+
+@dataclass(frozen=True)
+class Solution:
+    """What `maximise` returns, for a batch of B units.
+
+    Attributes:
+        images: last iterates, float32 (B, H, W, 3), RGB, 0..255 scale, not clipped.
+        images_best: of all evaluated iterates and the last, the one of the highest activation.
+        activations: the trace of each unit, one float32 per evaluation, before the update.
+        scores, scores_best: activation of `images` and of `images_best` as they are, (B,).
+        status: one per unit.
+        latents: last iterates in the generator's input space, (B, ...), or None.
+    """
+
+    images: npt.NDArray[np.float32]
+    images_best: npt.NDArray[np.float32]
+    activations: list[npt.NDArray[np.float32]]
+    scores: npt.NDArray[np.float32]
+    scores_best: npt.NDArray[np.float32]
+    status: list[Status]
+    latents: npt.NDArray[np.float32] | None = None
+
+    def __len__(self) -> int:
+        return len(self.status)
