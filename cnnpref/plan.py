@@ -66,18 +66,18 @@ class Series:
         """The files of all units, in their order."""
         return [self.path(unit) for unit in self.units]
 
-    def batches(self, size: int) -> list[Batch]:
-        """The units, at most `size` together."""
-        starts = range(0, len(self.units), size)
-        return [Batch(self, self.units[start : start + size]) for start in starts]
-
 
 @dataclass(frozen=True)
 class Batch:
-    """The units of a series that one job computes, ascending."""
+    """Some units of a series, ascending: what one job computes."""
 
     series: Series
     units: tuple[int, ...]
+
+    def split(self, size: int) -> list[Batch]:
+        """Batches of at most `size` units."""
+        starts = range(0, len(self.units), size)
+        return [Batch(self.series, self.units[start : start + size]) for start in starts]
 
     @property
     def ranges(self) -> str:
@@ -102,10 +102,11 @@ class Batch:
 
 @dataclass(frozen=True)
 class Plan:
-    """All that a config asks for."""
+    """All that a config asks for; `sha256` has a digest for each file of the net, by role."""
 
     config: Config
     series: tuple[Series, ...]
+    sha256: Mapping[str, str]
 
     @cached_property
     def folder(self) -> Path:
@@ -134,7 +135,8 @@ class Plan:
     def batches(self) -> list[Batch]:
         """The units of all series in batches of the config's size."""
         size = int(self.config["batch"])
-        return [batch for series in self.series for batch in series.batches(size)]
+        wholes = [Batch(series, series.units) for series in self.series]
+        return [batch for whole in wholes for batch in whole.split(size)]
 
     def layer_file(self, layer: str) -> Path:
         """The file with all units and methods of the layer."""
@@ -144,6 +146,10 @@ class Plan:
         """The contact sheet of the layer by one method, or with all methods side by side."""
         name = escape(layer)
         return self.folder / "sheets" / (f"{name}/{method}.png" if method else f"{name}.png")
+
+    def page(self, layer: str) -> Path:
+        """The layer's page in the gallery."""
+        return self.folder / "pages" / f"{escape(layer)}.html"
 
     @property
     def index(self) -> Path:
@@ -168,7 +174,7 @@ def make_plan(config: Config, net: NetDescription) -> Plan:
         for layer, settings in _wanted_layers(config, net).items()
         for method in config["methods"]
     )
-    return Plan(config, series)
+    return Plan(config, series, net.sha256)
 
 
 def _wanted_layers(config: Config, net: NetDescription) -> Mapping[str, Any]:

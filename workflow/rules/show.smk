@@ -50,6 +50,7 @@ rule gallery:
         [str(plan.sheet(layer)) for layer in plan.layers],
     output:
         str(plan.index),
+        [str(plan.page(layer)) for layer in plan.layers],
     log:
         f"{plan.folder}/logs/gallery.log",
     conda:
@@ -57,7 +58,7 @@ rule gallery:
     params:
         config=CONFIG,
     message:
-        "gallery {output}"
+        f"gallery {plan.index}"
     threads: 1
     shell:
         "cnnpref gallery --config {params.config:q} > {log:q} 2>&1"

@@ -1,0 +1,166 @@
+"""The command line. Modules that need torch are imported by the commands that need them."""
+
+from __future__ import annotations
+
+import logging
+import sys
+from collections.abc import Callable
+from functools import cache
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import click
+
+from cnnpref.config import read_config
+from cnnpref.errors import UserError
+from cnnpref.plan import Batch, Plan, Series, make_plan
+from cnnpref.selection import format_ranges, parse_ranges
+
+if TYPE_CHECKING:
+    from cnnpref.nets.net import Net
+
+Command = TypeVar("Command", bound=Callable[..., Any])
+
+
+class _Cli(click.Group):
+    """Prints what the user can mend as one line."""
+
+    def invoke(self, ctx: click.Context) -> Any:
+        try:
+            return super().invoke(ctx)
+        except UserError as error:
+            click.echo(f"cnnpref: {error}", err=True)
+            ctx.exit(1)
+
+
+def _plan(source: str) -> Plan:
+    from cnnpref.nets import describe
+
+    config = read_config(source)
+    return make_plan(config, describe(config["net"]))
+
+
+def config_option(command: Command) -> Command:
+    """`--config`, and no working command without it."""
+    text = "Path of a YAML file, or the config itself as a JSON object."
+    return click.option("--config", required=True, metavar="PATH|JSON", help=text)(command)
+
+
+def layer_option(command: Command) -> Command:
+    """`--layer`."""
+    return click.option("--layer", help="Only this layer of the config.")(command)
+
+
+def method_option(command: Command) -> Command:
+    """`--method`."""
+    return click.option("--method", help="Only this method of the config.")(command)
+
+
+@click.group(cls=_Cli, context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(package_name="cnnpref")
+def main() -> None:
+    """For every unit of a CNN, the image it prefers."""
+    logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stderr, force=True)
+
+
+@main.command()
+@config_option
+@layer_option
+@method_option
+@click.option("--units", metavar="RANGES", help="Only these units of the config, such as 0-63,80.")
+@click.option("--device", default="auto", show_default=True, help="auto, cpu, cuda or cuda:N.")
+@click.option("--threads", type=click.IntRange(min=1), help="CPU threads; default: torch's choice.")
+def generate(
+    config: str,
+    layer: str | None,
+    method: str | None,
+    units: str | None,
+    device: str,
+    threads: int | None,
+) -> None:
+    """Compute the unit files that are missing."""
+    from cnnpref.nets import open_net
+    from cnnpref.run import pick_device, run_batch
+
+    plan = _plan(config)
+    where = pick_device(device, threads)
+
+    @cache
+    def net() -> Net:
+        return open_net(plan.config["net"], where)
+
+    failures = []
+    for series in plan.select(layer, method):
+        for batch in _chosen(series, units).split(int(plan.config["batch"])):
+            failures += run_batch(plan, batch, net)
+    if failures:
+        raise UserError(f"{len(failures)} units could not be written; {failures[0]}")
+
+
+def _chosen(series: Series, units: str | None) -> Batch:
+    if units is None:
+        return Batch(series, series.units)
+    known, wanted = set(series.units), set[int]()
+    for first, last in parse_ranges(units):
+        if first > last or not known.issuperset(range(first, last + 1)):
+            raise UserError(
+                f"--units: got {units!r}; the config asks for the units"
+                f" {format_ranges(series.units)} of layer {series.layer!r}"
+            )
+        wanted.update(range(first, last + 1))
+    return Batch(series, tuple(sorted(wanted)))
+
+
+def _layers(plan: Plan, layer: str | None) -> list[str]:
+    return list(dict.fromkeys(series.layer for series in plan.select(layer)))
+
+
+@main.command()
+@config_option
+@layer_option
+def collect(config: str, layer: str | None) -> None:
+    """Put the unit files of each layer into one file."""
+    from cnnpref import store
+
+    plan = _plan(config)
+    for name in _layers(plan, layer):
+        parts = [store.Series(s.method, s.digest, s.paths()) for s in plan.select(name)]
+        store.collect(plan.layer_file(name), parts)
+
+
+@main.command()
+@config_option
+@layer_option
+@method_option
+def sheet(config: str, layer: str | None, method: str | None) -> None:
+    """Draw the contact sheets of each layer from its layer file."""
+    from cnnpref.sheet import layer_sheet, method_sheet
+
+    plan = _plan(config)
+    for series in plan.select(layer, method):
+        path = plan.sheet(series.layer, series.method)
+        method_sheet(plan.layer_file(series.layer), series.method, path)
+    if method is None:
+        for name in _layers(plan, layer):
+            layer_sheet(plan.layer_file(name), plan.sheet(name))
+
+
+@main.command()
+@config_option
+def gallery(config: str) -> None:
+    """Write the pages that show the sheets: index.html and one page for each layer."""
+    from cnnpref.gallery import GalleryLayer, write_gallery
+
+    plan = _plan(config)
+    methods = plan.config["methods"]
+    layers = [
+        GalleryLayer(
+            name,
+            plan.layer_file(name),
+            plan.page(name),
+            plan.sheet(name),
+            {method: plan.sheet(name, method) for method in methods},
+        )
+        for name in plan.layers
+    ]
+    write_gallery(plan.folder, layers)
+    click.echo(f"gallery: {plan.index}", err=True)

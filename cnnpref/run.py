@@ -1,0 +1,185 @@
+"""One job: the units of a batch whose files are missing, computed and written."""
+
+from __future__ import annotations
+
+import logging
+import sys
+from collections.abc import Callable, Sequence
+from dataclasses import asdict
+from importlib.metadata import version
+from tempfile import TemporaryFile
+from time import perf_counter
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+from tqdm import tqdm
+
+from cnnpref.errors import UserError
+from cnnpref.maximise import maximise
+from cnnpref.nets.net import Net
+from cnnpref.objective import Objective
+from cnnpref.plan import Batch, Plan, Series
+from cnnpref.solution import Solution, Status
+from cnnpref.store import UnitResult, check_unit, write_unit
+
+log = logging.getLogger("cnnpref")
+
+
+def pick_device(name: str, threads: int | None = None) -> torch.device:
+    """The device of that name; "auto" is the first GPU, or the CPU where there is none.
+
+    Args:
+        name: "auto", "cpu", "cuda" or "cuda:1".
+        threads: how many CPU threads torch may use; None leaves that to torch.
+
+    Raises:
+        UserError: there is no such device.
+    """
+    if threads:
+        torch.set_num_threads(threads)
+    if name == "auto":
+        name = "cuda" if torch.cuda.is_available() else "cpu"
+    try:
+        return torch.empty(0, device=name).device
+    except (AssertionError, RuntimeError):
+        raise UserError(
+            f"no device {name!r}; there are cpu and {torch.cuda.device_count()} GPUs (cuda:0 ...)"
+        ) from None
+
+
+def run_batch(plan: Plan, batch: Batch, net: Callable[[], Net]) -> list[str]:
+    """Compute and write those units of a batch whose files are not valid.
+
+    Args:
+        plan: what the batch is part of.
+        batch: the units.
+        net: gives the network; called only if there is something to do.
+
+    Returns:
+        What went wrong: a line for each unit that could not be written.
+
+    Raises:
+        UserError: the results folder cannot be written, or the net cannot be maximised.
+    """
+    series, name = batch.series, f"{batch.series.layer}/{batch.series.method}"
+    units = [unit for unit in batch.units if not _is_valid(series, unit)]
+    valid = len(batch.units) - len(units)
+    log.info(
+        "%s: %d of %d units to do, %d already valid", name, len(units), len(batch.units), valid
+    )
+    if not units:
+        return []
+    _try_writing(series)
+    loaded, started = net(), perf_counter()
+    solution = _maximise(loaded, series, units)
+    common = _common_attributes(plan, series, loaded, (perf_counter() - started) / len(units))
+    results = [_result(solution, row, {**common, "unit": unit}) for row, unit in enumerate(units)]
+    return [line for result in results if (line := _write(series, result))]
+
+
+def _is_valid(series: Series, unit: int) -> bool:
+    path = series.path(unit)
+    fault = check_unit(path, series.digest)
+    if fault and path.exists():
+        log.warning("warning: %s is not valid (%s): computing it again", path, fault)
+    return fault is None
+
+
+def _try_writing(series: Series) -> None:
+    """Fail before the work, not after it."""
+    try:
+        series.folder.mkdir(parents=True, exist_ok=True)
+        with TemporaryFile(dir=series.folder):
+            pass
+    except OSError as error:
+        raise UserError(
+            f"cannot write into {series.folder}: {error.strerror or error};"
+            " mend that or choose another results folder"
+        ) from None
+
+
+def _maximise(net: Net, series: Series, units: Sequence[int]) -> Solution:
+    options = series.options
+    objective = Objective.units(
+        net, series.layer, units, series.position, weight=options.feature_weight
+    )
+    with _Progress(f"{series.layer}/{series.method}", options.iter_n) as progress:
+        return maximise(net, objective, series.method, options, series.seed, observe=progress)
+
+
+class _Progress:
+    """A bar over iterations on a terminal, ten lines elsewhere."""
+
+    def __init__(self, name: str, total: int) -> None:
+        self.name, self.total = name, total
+        self.bar = tqdm(total=total, desc=name, unit="it", disable=not sys.stderr.isatty())
+
+    def __enter__(self) -> _Progress:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.bar.close()
+
+    def __call__(self, done: int, _: Tensor, activations: Tensor) -> None:
+        if not self.bar.disable:
+            self.bar.set_postfix(activation=f"{activations.mean():.4g}", refresh=False)
+            self.bar.update(done - self.bar.n)
+        elif done * 10 // self.total > (done - 1) * 10 // self.total:
+            mean = activations.mean()
+            log.info(
+                "%s: iteration %d of %d, mean activation %.4g", self.name, done, self.total, mean
+            )
+
+
+def _common_attributes(plan: Plan, series: Series, net: Net, seconds: float) -> dict[str, Any]:
+    shape = net.layers[series.layer]
+    where = np.ones(shape, bool) if series.position == "all" else series.position
+    return {
+        "net": net.name,
+        "sha256": dict(plan.sha256),
+        "layer": series.layer,
+        "position": series.position,
+        "receptive_field": net.receptive_field(series.layer, where),
+        "method": series.method,
+        "options": asdict(series.options),
+        "seed": series.seed,
+        "versions": {name: version(name) for name in ("cnnpref", "torch", "numpy")},
+        "device": _device_name(net.device),
+        "seconds": seconds,
+        "digest": series.digest,
+    }
+
+
+def _device_name(device: torch.device) -> str:
+    return torch.cuda.get_device_name(device) if device.type == "cuda" else device.type
+
+
+def _result(solution: Solution, row: int, attributes: dict[str, Any]) -> UnitResult:
+    return UnitResult(
+        solution.images[row],
+        solution.images_best[row],
+        solution.activations[row],
+        {
+            **attributes,
+            "status": str(solution.status[row]),
+            "score": float(solution.scores[row]),
+            "score_best": float(solution.scores_best[row]),
+        },
+        None if solution.latents is None else solution.latents[row],
+    )
+
+
+def _write(series: Series, result: UnitResult) -> str | None:
+    """Write a unit's file; None, or what went wrong."""
+    told = result.attributes
+    name = f"{series.layer}/{series.method} unit {told['unit']}"
+    try:
+        write_unit(series.path(told["unit"]), result)
+    except UserError as error:
+        log.error("%s: %s", name, error)
+        return f"{name}: {error}"
+    level = logging.INFO if told["status"] == Status.OK else logging.WARNING
+    log.log(level, "%s: %s, activation %.4g", name, told["status"], told["score"])
+    return None

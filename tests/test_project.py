@@ -1,0 +1,115 @@
+"""What holds for the project as a whole: imports, sizes of files, needed packages."""
+
+from __future__ import annotations
+
+import ast
+import subprocess
+import sys
+import tomllib
+from collections.abc import Iterable, Iterator
+from importlib.util import resolve_name
+from pathlib import Path
+
+import pytest
+import yaml
+from packaging.requirements import Requirement
+
+ROOT = Path(__file__).parents[1]
+SOURCES = sorted(ROOT.glob("cnnpref/**/*.py"))
+
+# Which modules of ours each one may import; the name of a package stands for all that is in it.
+BASE = {"errors", "image", "geometry", "schedule", "solution", "options"}
+MAY_IMPORT: dict[str, set[str]] = {
+    "errors": set(),
+    "image": set(),
+    "schedule": set(),
+    "geometry": set(),
+    "solution": set(),
+    "atomic": {"errors"},
+    "options": {"errors"},
+    "config": {"errors"},
+    "selection": {"errors"},
+    "plan": {"errors", "options", "config", "selection"},
+    "transform": {"schedule"},
+    "optim": {"schedule", "solution"},
+    "nets": {"errors", "geometry", "image"},
+    "objective": {"errors", "geometry", "nets.net"},
+    "param": {"errors", "image", "nets.net"},
+    "maximise": {*BASE, "nets.net", "objective", "param", "transform", "optim"},
+    "store": {"errors", "solution", "atomic"},
+    "sheet": {"errors", "image", "geometry", "store", "atomic"},
+    "gallery": {"errors", "image", "geometry", "store", "atomic", "sheet"},
+    "run": {*BASE, "plan", "nets", "objective", "maximise", "store"},
+    "cli": {*BASE, "config", "selection", "plan", "nets", "run", "store", "sheet", "gallery"},
+    "prefer_img_gd": {*BASE, "nets", "objective", "maximise", "param"},
+    "__init__": {*BASE, "nets", "objective", "maximise"},
+}
+
+
+def name_of(path: Path) -> str:
+    return "/".join(path.relative_to(ROOT / "cnnpref").with_suffix("").parts)
+
+
+def own_imports(path: Path) -> Iterator[str]:
+    """The modules of ours that a file imports, lazily or not, without the leading `cnnpref.`."""
+    package = ".".join(path.parent.relative_to(ROOT).parts)
+    for node in ast.walk(ast.parse(path.read_text())):
+        names: Iterable[str] = []
+        if isinstance(node, ast.Import):
+            names = [alias.name for alias in node.names]
+        elif isinstance(node, ast.ImportFrom):
+            source = resolve_name("." * node.level + (node.module or ""), package)
+            names = [f"{source}.{alias.name}" for alias in node.names]
+        yield from (name.removeprefix("cnnpref.") for name in names if name.startswith("cnnpref."))
+
+
+def is_part_of(name: str, modules: Iterable[str]) -> bool:
+    return any(f"{name}.".startswith(f"{module}.") for module in modules)
+
+
+@pytest.mark.parametrize("path", SOURCES, ids=name_of)
+def test_data_flows_one_way(path: Path) -> None:
+    top, *below = name_of(path).split("/")
+    allowed = MAY_IMPORT[top] | ({top} if below else set()) | {"__version__"}
+    assert [name for name in own_imports(path) if not is_part_of(name, allowed)] == []
+
+
+@pytest.mark.parametrize("module", ["cli", "plan", "store", "sheet", "gallery"])
+def test_what_needs_no_torch_does_not_load_it(module: str) -> None:
+    code = f"import sys, cnnpref.{module}; sys.exit('torch' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+def test_files_are_small() -> None:
+    patterns = ["cnnpref/**/*.py", "tests/**/*.py", "nets/**/*.py", "workflow/**/*.smk"]
+    files = [path for pattern in patterns for path in ROOT.glob(pattern)]
+    assert {f.name: n for f in files if (n := f.read_text().count("\n")) >= 300} == {}
+
+
+CONDA_NAMES = {"torch": "pytorch", "snakemake": "snakemake-minimal"}
+
+
+def needs(lines: Iterable[str]) -> dict[str, str]:
+    """Version ranges by package."""
+    requirements = [Requirement(line) for line in lines]
+    return {r.name: str(r.specifier) for r in requirements}
+
+
+def test_the_conda_environment_is_that_of_pyproject() -> None:
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    wanted = needs([*project["dependencies"], *project["optional-dependencies"]["workflow"]])
+    wanted = {CONDA_NAMES.get(name, name): versions for name, versions in wanted.items()}
+    environment = yaml.safe_load((ROOT / "environment.yml").read_text())["dependencies"]
+    assert needs(environment) == {**wanted, "python": project["requires-python"], "pip": ""}
+
+
+def test_constraints_pin_every_direct_dependency_within_its_range() -> None:
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    lines = (ROOT / "constraints.txt").read_text().splitlines()
+    pins = needs(line.lower() for line in lines if not line.startswith("#"))
+    extras = project["optional-dependencies"].values()
+    for line in [*project["dependencies"], *(line for extra in extras for line in extra)]:
+        wanted = Requirement(line)
+        if wanted.name != "cnnpref":
+            version = pins[wanted.name.lower()].removeprefix("==")
+            assert wanted.specifier.contains(version), wanted
