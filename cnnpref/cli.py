@@ -164,3 +164,28 @@ def gallery(config: str) -> None:
     ]
     write_gallery(plan.folder, layers)
     click.echo(f"gallery: {plan.index}", err=True)
+
+
+@main.command()
+@click.option("--config", metavar="PATH|JSON", help="A config, or else:")
+@click.option("--prototxt", metavar="PATH", help="The definition of a Caffe net,")
+@click.option("--caffemodel", metavar="PATH", help="and, to see whether they fit, its weights.")
+def info(config: str | None, prototxt: str | None, caffemodel: str | None) -> None:
+    """List a net's layers, their shapes and what part of the image one unit sees."""
+    from cnnpref.nets import open_net
+
+    if (config is None) == (prototxt is None):
+        raise click.UsageError("give either --config or --prototxt")
+    given = {"prototxt": prototxt, "caffemodel": caffemodel}
+    net = open_net(read_config(config)["net"] if config else given)
+    width = max(map(len, net.layers))
+    click.echo(f"{net.name}: image {_sizes(net.input_shape)}")
+    click.echo(f"{'layer':{width}}  {'shape':>14}  receptive field of the centre unit")
+    for layer, shape in net.layers.items():
+        top, left, bottom, right = net.receptive_field(layer)
+        field = f"{bottom - top} x {right - left}, rows {top}-{bottom}, columns {left}-{right}"
+        click.echo(f"{layer:{width}}  {_sizes(shape):>14}  {field}")
+
+
+def _sizes(shape: tuple[int, ...]) -> str:
+    return " x ".join(map(str, shape))

@@ -9,12 +9,12 @@ if settings["batch"] == 1:
             f"{plan.folder}/logs/generate/{{layer}}/{{method}}-{{key}}/{{unit}}.log",
         conda:
             "../../environment.yml"
+        threads: 1
         params:
             config=CONFIG,
             layer=lambda wildcards: unescape(wildcards.layer),
         message:
             "{wildcards.method} on {params.layer}: unit {wildcards.unit}"
-        threads: 1
         shell:
             "cnnpref generate --config {params.config:q} --layer {params.layer:q}"
             " --method {wildcards.method} --units {wildcards.unit}"
@@ -33,6 +33,7 @@ else:
                 f"{plan.folder}/logs/generate/{batch.label}.log",
             conda:
                 "../../environment.yml"
+            threads: 1
             params:
                 config=CONFIG,
                 layer=batch.series.layer,
@@ -40,7 +41,6 @@ else:
                 units=batch.ranges,
             message:
                 "{params.method} on {params.layer}: units {params.units}"
-            threads: 1
             shell:
                 "cnnpref generate --config {params.config:q} --layer {params.layer:q}"
                 " --method {params.method} --units {params.units}"

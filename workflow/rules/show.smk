@@ -19,7 +19,6 @@ rule collect:
         layer=lambda wildcards: unescape(wildcards.layer),
     message:
         "layer file of {params.layer}"
-    threads: 1
     shell:
         "cnnpref collect --config {params.config:q} --layer {params.layer:q} > {log:q} 2>&1"
 
@@ -39,7 +38,6 @@ rule sheets:
         layer=lambda wildcards: unescape(wildcards.layer),
     message:
         "contact sheets of {params.layer}"
-    threads: 1
     shell:
         "cnnpref sheet --config {params.config:q} --layer {params.layer:q} > {log:q} 2>&1"
 
@@ -48,6 +46,7 @@ rule gallery:
     input:
         [str(plan.layer_file(layer)) for layer in plan.layers],
         [str(plan.sheet(layer)) for layer in plan.layers],
+        [str(plan.sheet(series.layer, series.method)) for series in plan.series],
     output:
         str(plan.index),
         [str(plan.page(layer)) for layer in plan.layers],
@@ -59,6 +58,5 @@ rule gallery:
         config=CONFIG,
     message:
         f"gallery {plan.index}"
-    threads: 1
     shell:
         "cnnpref gallery --config {params.config:q} > {log:q} 2>&1"
