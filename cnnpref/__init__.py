@@ -20,7 +20,7 @@ _PUBLIC = {
     "load_caffe": "cnnpref.nets.caffe",
     "maximise": "cnnpref.maximise",
 }
-__all__ = ["__version__", *sorted(_PUBLIC)]  # noqa: PLE0604
+__all__ = ["__version__", *sorted(_PUBLIC)]
 
 
 def __getattr__(name: str) -> Any:

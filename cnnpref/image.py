@@ -27,18 +27,18 @@ class InputSpace:
     def encode(self, rgb: npt.ArrayLike) -> Array:
         """RGB pictures (..., H, W, 3), 0..255, to the net's input (..., 3, H, W)."""
         x = np.asarray(rgb, np.float32)[..., list(self.order)]
-        x = (x - np.float32(self.mean)) * np.float32(self.scale)
+        x = (x - np.array(self.mean, np.float32)) * np.array(self.scale, np.float32)
         return np.ascontiguousarray(np.moveaxis(x, -1, -3))
 
     def decode(self, x: npt.ArrayLike) -> Array:
         """The net's input (..., 3, H, W) to RGB pictures (..., H, W, 3), 0..255, not clipped."""
         channels_last = np.moveaxis(np.asarray(x, np.float32), -3, -1)
-        rgb = channels_last / np.float32(self.scale) + np.float32(self.mean)
+        rgb = channels_last / np.array(self.scale, np.float32) + np.array(self.mean, np.float32)
         return np.ascontiguousarray(rgb[..., list(np.argsort(self.order))])
 
     def bounds(self) -> tuple[Array, Array]:
         """The lowest and the highest value of each channel, (3,) each: 0 and 255 as encoded."""
-        mean, scale = np.float32(self.mean), np.float32(self.scale)
+        mean, scale = np.array(self.mean, np.float32), np.array(self.scale, np.float32)
         return (0 - mean) * scale, (255 - mean) * scale
 
 

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Sequence
-from functools import partial
+from collections.abc import Sequence
 
 import numpy as np
 import numpy.typing as npt
@@ -15,9 +14,10 @@ from cnnpref import transform
 from cnnpref.errors import UserError
 from cnnpref.nets.net import Net
 from cnnpref.objective import Objective
-from cnnpref.optim.descent import Observe, Steps, descend
+from cnnpref.optim.descent import Observe, descend
 from cnnpref.options import GdOptions, default_preset, resolve
 from cnnpref.param import Draws, Pixels
+from cnnpref.recipe import image_steps
 from cnnpref.schedule import Linear
 from cnnpref.solution import Optimum, Solution
 
@@ -55,9 +55,9 @@ def maximise(
         options = resolve(method, default_preset(objective.shape))
     sources = _streams(objective, seeds) if draws is None else list(draws)
     pixels = Pixels(net)
-    evaluate = _Evaluation(net, objective, pixels)
+    evaluate = _Evaluation(net, objective, pixels, in_company=draws is None)
     scales, start = _start(pixels, options, sources, initial)
-    steps = _image_steps(options, sources, scales, start)
+    steps = image_steps(options, sources, scales, start)
     optimum = descend(
         evaluate,
         start,
@@ -71,10 +71,15 @@ def maximise(
 
 
 class _Evaluation:
-    """x -> activations to report (B,), gradient of the loss (B, ...): one pass of the net."""
+    """x -> activations to report (B,), gradient of the loss (B, ...): one pass of the net.
 
-    def __init__(self, net: Net, objective: Objective, pixels: Pixels) -> None:
+    On a CPU the kernels for a batch of 1 sum in another order than those for larger ones. With
+    `in_company` a lone row is run as two, so that it comes out the same, to the bit.
+    """
+
+    def __init__(self, net: Net, objective: Objective, pixels: Pixels, in_company: bool) -> None:
         self.net, self.objective, self.pixels = net, objective, pixels
+        self.doubled = in_company and len(objective) == 1 and net.device.type == "cpu"
 
     def __call__(self, x: Tensor) -> tuple[Tensor, Tensor]:
         x = x.detach().requires_grad_()
@@ -94,7 +99,10 @@ class _Evaluation:
 
     def _score(self, x: Tensor) -> tuple[Tensor, Tensor]:
         images = self.pixels.image(x)
-        return self.objective.score(self.net.activations(images, self.objective.layer))
+        if self.doubled:
+            images = images.expand(2, -1, -1, -1)
+        activations = self.net.activations(images, self.objective.layer)
+        return self.objective.score(activations[: len(x)])
 
 
 def _streams(objective: Objective, seeds: int | Sequence[int]) -> list[Draws]:
@@ -126,80 +134,6 @@ def _start(
             images.append(pixels.noise(source))
     start = pixels.start(images)
     return torch.tensor(norms, dtype=start.dtype, device=start.device), start
-
-
-def _image_steps(
-    options: GdOptions, sources: Sequence[Draws], scales: Tensor, x: Tensor
-) -> Steps:
-    """The steps of an iteration, in the original's order; those switched off are left out."""
-    o, schedule = options, partial(Linear, steps=options.iter_n)
-    shifts: dict[str, Callable[[Tensor, int], Tensor]] = {}
-    if o.image_jitter:
-        offsets = _jitter_offsets(o, sources).to(x.device)  # (iterations, 2, B)
-        shifts["shift"] = lambda x, t: transform.shift(x, *offsets[t])
-        shifts["unshift"] = lambda x, t: transform.shift(x, *-offsets[t])
-    return Steps(
-        **shifts,
-        penalties=_penalties(o, scales),
-        edits=_edits(o),
-        finish=_finish(schedule(o.decay_start, o.decay_end), o),
-    )
-
-
-def _jitter_offsets(options: GdOptions, sources: Sequence[Draws]) -> Tensor:
-    low, high = -options.jitter_size, options.jitter_size + 1
-    rows = [
-        np.stack([source.randint(low, high, 2) for _ in range(options.iter_n)]) for source in sources
-    ]
-    return torch.from_numpy(np.stack(rows, -1))
-
-
-def _penalties(o: GdOptions, scales: Tensor) -> list[Callable[[Tensor, int], Tensor]]:
-    def penalty(
-        gradient: Callable[[Tensor], Tensor], weight: Linear
-    ) -> Callable[[Tensor, int], Tensor]:
-        def added(x: Tensor, t: int) -> Tensor:
-            r = gradient(x) / transform.per_row(scales, x) ** 2
-            return weight(t) * (transform.unit_mean(r) if o.grad_normalize else r)
-
-        return added
-
-    penalties = []
-    if o.use_p_norm_reg:
-        of = partial(transform.p_norm_gradient, p=o.p)
-        penalties.append(penalty(of, Linear(o.lamda_start, o.lamda_end, o.iter_n)))
-    if o.use_TV_norm_reg:
-        of = partial(transform.tv_gradient, beta=o.TVbeta)
-        penalties.append(penalty(of, Linear(o.TVlamda_start, o.TVlamda_end, o.iter_n)))
-    return penalties
-
-
-def _edits(o: GdOptions) -> list[Callable[[Tensor, Tensor, int], Tensor]]:
-    def every(
-        period: int, pct: Linear, clip: Callable[[Tensor, Tensor, float], Tensor]
-    ) -> Callable[[Tensor, Tensor, int], Tensor]:
-        return lambda x, g, t: clip(x, g, pct(t)) if (t + 1) % period == 0 else x
-
-    edits = []
-    if o.clip_extreme:
-        pct = Linear(o.e_pct_start, o.e_pct_end, o.iter_n)
-        edits.append(every(o.clip_extreme_every, pct, lambda x, g, p: transform.clip_extreme(x, p)))
-    if o.clip_small_norm:
-        pct = Linear(o.n_pct_start, o.n_pct_end, o.iter_n)
-        edits.append(every(o.clip_small_norm_every, pct, lambda x, g, p: transform.clip_small(x, x, p)))
-    if o.clip_small_contribution:
-        pct = Linear(o.c_pct_start, o.c_pct_end, o.iter_n)
-        period = o.clip_small_contribution_every
-        edits.append(every(period, pct, lambda x, g, p: transform.clip_small(x, x * g, p)))
-    return edits
-
-
-def _finish(decay: Linear, o: GdOptions) -> list[Callable[[Tensor, int], Tensor]]:
-    sigma = Linear(o.sigma_start, o.sigma_end, o.iter_n)
-    steps: list[Callable[[Tensor, int], Tensor]] = [lambda x, t: x * (1 - decay(t))]
-    if o.image_blur:
-        steps.append(lambda x, t: transform.blur(x, sigma(t)))
-    return steps
 
 
 def _solution(pixels: Pixels, evaluate: _Evaluation, optimum: Optimum) -> Solution:

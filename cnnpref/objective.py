@@ -101,7 +101,11 @@ class Objective:
 
     @classmethod
     def _from_rows(
-        cls, layer: str, shape: Shape, chosen: npt.NDArray[np.bool_], factors: npt.NDArray[np.float32]
+        cls,
+        layer: str,
+        shape: Shape,
+        chosen: npt.NDArray[np.bool_],
+        factors: npt.NDArray[np.float32],
     ) -> Objective:
         width = int(chosen.sum(1).max())
         order = np.argsort(~chosen, axis=1, kind="stable")[:, :width]  # the targets come first

@@ -1,8 +1,8 @@
-"""The options of every method: the original's names and defaults, and the settings of its examples."""
+"""The options of every method: names and defaults of the original, settings of its examples."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, fields
 from typing import Any
 
@@ -95,7 +95,7 @@ PRESETS: dict[str, dict[str, dict[str, Any]]] = {
 
 
 def default_preset(shape: Sequence[int], position: str | Sequence[int] = "center") -> str:
-    """"lower" for one position of a layer with a map, "higher" for a whole channel or no map.
+    """The preset for a target: "lower" for one position of a map, "higher" for anything else.
 
     Args:
         shape: of the layer, (C, H, W) or (C,).
@@ -111,20 +111,21 @@ def resolve(method: str, preset: str, overrides: Mapping[str, Any] | None = None
     Raises:
         UserError: an unknown method, preset or option, or a value that it cannot take.
     """
-    for kind, name, known in (("method", method, METHODS), ("preset", preset, PRESETS)):
-        if name not in known:
-            raise UserError(f"unknown {kind} {name!r}{suggest(name, known)}; known: {list(known)}")
-    options = METHODS[method]
+    _known("method", method, METHODS)
+    _known("preset", preset, PRESETS)
     chosen = {**PRESETS[preset][method], **(overrides or {})}
-    known = {f.name: str(f.type) for f in fields(options)}
+    kinds = {f.name: str(f.type) for f in fields(METHODS[method])}
     for name, value in chosen.items():
-        if name not in known:
-            raise UserError(
-                f"unknown option {name!r} of method {method!r}{suggest(name, known)}; "
-                f"known: {', '.join(known)}"
-            )
-        chosen[name] = _checked(f"{method}.{name}", known[name], value)
-    return options(**chosen)
+        _known(f"option of method {method!r}:", name, kinds)
+        chosen[name] = _checked(f"{method}.{name}", kinds[name], value)
+    return METHODS[method](**chosen)
+
+
+def _known(what: str, name: str, known: Iterable[str]) -> None:
+    if name not in known:
+        raise UserError(
+            f"unknown {what} {name!r}{suggest(name, known)}; known are: {', '.join(known)}"
+        )
 
 
 def _checked(name: str, kind: str, value: Any) -> Any:
@@ -136,8 +137,8 @@ def _checked(name: str, kind: str, value: Any) -> Any:
         _require(isinstance(value, bool), name, value, "true or false")
         return value
     if kind == "int":
-        low = 0 if name.endswith("jitter_size") else 1
-        _require(number and value == int(value) >= low, name, value, f"an integer >= {low}")
+        least = 0 if name.endswith("jitter_size") else 1
+        _require(number and value == int(value) >= least, name, value, f"an integer >= {least}")
         return int(value)
     low, high = _range(name)
     allowed = f"a number in {low}..{high}" if high < float("inf") else "a finite number"
@@ -159,7 +160,8 @@ def _colour(name: str, value: Any) -> tuple[float, float, float] | None:
     fits = isinstance(value, Sequence) and len(value) == 3
     fits = fits and all(isinstance(v, int | float) and 0 <= v <= 255 for v in value)
     _require(fits, name, value, "null or three numbers in 0..255 (red, green, blue)")
-    return tuple(float(v) for v in value)
+    red, green, blue = (float(v) for v in value)
+    return red, green, blue
 
 
 def _require(condition: bool, name: str, value: Any, allowed: str) -> None:

@@ -15,7 +15,7 @@ class Status(StrEnum):
 
     OK = "ok"
     ZERO_GRADIENT = "zero-gradient"  # the start gave no gradient: nothing moved
-    DIVERGED = "diverged"  # a value or a gradient was not finite: stopped at the last finite iterate
+    DIVERGED = "diverged"  # not finite any more: stopped at the last finite iterate
 
 
 @dataclass(frozen=True)

@@ -1,4 +1,4 @@
-"""From the `net` section of a config to a network, or to what can be said of it without running it."""
+"""From the `net` section of a config to a network, or to its description."""
 
 from __future__ import annotations
 

@@ -53,7 +53,8 @@ def descend(
     Args:
         evaluate: values and gradients; larger values count as better.
         x: start, (B, ...).
-        rate, momentum: schedules.
+        rate: schedule of the step length; its `steps` is the number of iterations.
+        momentum: schedule of the share of the last step that is kept.
         steps: what else happens in an iteration.
         normalise: divide each row's gradient by its mean absolute value.
         observe: called after each iteration.

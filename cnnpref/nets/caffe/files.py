@@ -115,7 +115,8 @@ def blob_array(blob: Message) -> Weights:
 
 def _unpacked(blob: Message) -> Weights:
     """Values written one by one: to a schema that expects packed ones they are unknown fields."""
-    fields = [(f.field_number, f.data) for f in UnknownFieldSet(blob)]
+    unknown: Any = UnknownFieldSet(blob)  # iterable, but not to its type stub
+    fields = [(f.field_number, f.data) for f in unknown]
     floats = np.array([data for number, data in fields if number == 5], "<u4").view("<f4")
     doubles = np.array([data for number, data in fields if number == 8], "<u8").view("<f8")
     return floats if floats.size else doubles.astype(np.float32)
@@ -208,7 +209,7 @@ def _copy_field(layer: Message, name: str, value: Any) -> None:
 
 
 def _included(layer: Message) -> bool:
-    """Caffe's phase rules for phase TEST, level 0, no stages: rules are ORed, their fields ANDed."""
+    """Caffe's rules for phase TEST, level 0, no stages: rules are ORed, their fields ANDed."""
     if layer.include:
         return any(_met(rule) for rule in layer.include)
     return not any(_met(rule) for rule in layer.exclude)

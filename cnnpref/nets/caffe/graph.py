@@ -1,9 +1,9 @@
 """The layers of a prototxt as a graph of values, with shapes.
 
 Every layer output is a *value* of its own. An in-place layer makes a new value and moves the blob's
-name to it, so that what was there before and after can both be asked for. In Caffe, blobs that share
-the memory (tops of Reshape, Flatten, Split) then change too: `blobs` shows them so, but later layers
-read what the layer they name as their source gave, which is what the prototxt means.
+name to it, so that what was there before and after can both be asked for. In Caffe, blobs that
+share the memory (tops of Reshape, Flatten, Split) then change too: `blobs` shows them so, but later
+layers read what the layer they name as their source gave, which is what the prototxt means.
 """
 
 from __future__ import annotations
@@ -128,7 +128,9 @@ class Graph:
         tops = []
         for blob, shape in zip(entry.top, shapes, strict=False):
             in_place = self._in_place(entry, blob)
-            shared = self._sources[blob] if in_place else bottoms[0] if layer.shares_memory else None
+            shared = (
+                self._sources[blob] if in_place else bottoms[0] if layer.shares_memory else None
+            )
             tops.append(self._add_value(shape, None if shared is None else self._memory[shared]))
         self._read.update(bottoms)
         self.nodes.append(Node(layer, bottoms, tops))

@@ -19,17 +19,22 @@ Shape = tuple[int, ...]
 
 @dataclass(frozen=True)
 class Blob:
-    """A weight blob that a layer asks for: its shape and the value that fills it when no file does."""
+    """A weight blob that a layer asks for: its shape, and its value when no file gives one."""
 
     shape: Shape
     filler: Message | None = None
     default: float = 0.0
 
     def filled(self) -> Weights:
-        """The filler's values; random fillers give the default: a net to look at has weights."""
-        given = self.filler is not None and self.filler.type == "constant"
-        value = self.filler.value if given and self.filler.HasField("value") else self.default
+        """A constant filler's value, or else the default: random fillers are for training."""
+        value, filler = self.default, self.filler
+        if filler is not None and filler.type == "constant" and filler.HasField("value"):
+            value = filler.value
         return np.full(self.shape, value, np.float32)
+
+
+def _no_weights(_layer: Layer, *_shapes: Shape) -> list[Blob]:
+    return []
 
 
 class Layer:
@@ -48,13 +53,12 @@ class Layer:
         self.kind: str = message.type
         self.weights: list[Tensor] = []
 
-    def setup(self, *shapes: Shape) -> list[Blob]:
-        """Read the parameters, given the shapes of the bottoms; say which weights are needed."""
-        return []
+    # Signatures differ by type: one bottom, two, or any number.
+    setup: Callable[..., list[Blob]] = _no_weights
+    """Read the parameters, given the shapes of the bottoms; say which weights are needed."""
 
-    def forward(self, *bottoms: Tensor) -> Tensor | tuple[Tensor, ...]:
-        """The tops (one tensor, or a tuple) from the bottoms; the batch may have any size."""
-        raise NotImplementedError(self.kind)
+    forward: Callable[..., Tensor | tuple[Tensor, ...]]
+    """The tops (one tensor, or a tuple) from the bottoms; the batch may have any size."""
 
     def reach(self, bottom: int, bottoms: Sequence[Shape], top: Shape, axis: int) -> Reach:
         """How rows (axis -2) or columns (axis -1) of the top depend on those of a bottom."""
@@ -83,8 +87,8 @@ def make_layer(message: Message) -> Layer:
     """
     if message.type not in REGISTRY:
         raise UserError(
-            f"layer {message.name!r}: unknown type {message.type!r}{suggest(message.type, REGISTRY)}; "
-            f"known types: {', '.join(sorted(REGISTRY))}"
+            f"layer {message.name!r}: unknown type {message.type!r}"
+            f"{suggest(message.type, REGISTRY)}; known types: {', '.join(sorted(REGISTRY))}"
         )
     return REGISTRY[message.type](message)
 
@@ -111,7 +115,7 @@ def pair(param: Any, name: str, default: int | None = None) -> tuple[int, int]:
     values = [given] if isinstance(given, int) else list(given)
     if not values and default is not None:
         values = [default]
-    require(1 <= len(values) <= 2 , f"{name} must be given once, or as {height} and {width}")
+    require(1 <= len(values) <= 2, f"{name} must be given once, or as {height} and {width}")
     return values[0], values[-1]
 
 

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
-from math import prod
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -158,7 +157,7 @@ def _read_mean_file(path: PathLike) -> np.ndarray:
         raise UserError(f"{path}: not a readable .npy file: {error}") from None
 
 
-def _check_names(what: str, given: Sequence[str] | Mapping[str, Tensor], known: object) -> None:
+def _check_names(what: str, given: Iterable[str], known: Mapping[str, object]) -> None:
     for name in given:
         if name not in known:
             raise UserError(

@@ -64,18 +64,24 @@ class ELU(Layer):
 
 @layer("Sigmoid")
 class Sigmoid(Layer):
+    """1 / (1 + exp(-x))."""
+
     def forward(self, x: Tensor) -> Tensor:
         return torch.sigmoid(x)
 
 
 @layer("TanH")
 class TanH(Layer):
+    """The hyperbolic tangent."""
+
     def forward(self, x: Tensor) -> Tensor:
         return torch.tanh(x)
 
 
 @layer("AbsVal")
 class AbsVal(Layer):
+    """|x|."""
+
     def forward(self, x: Tensor) -> Tensor:
         return torch.abs(x)
 
@@ -102,6 +108,8 @@ class Swish(Layer):
 
 @layer("Clip")
 class Clip(Layer):
+    """x, at least min and at most max."""
+
     def setup(self, x: Shape) -> list[Blob]:
         self.low, self.high = self.message.clip_param.min, self.message.clip_param.max
         return []
@@ -208,7 +216,9 @@ class _PerAxis(Layer):
         if len(shapes) == 2:
             self.start = 0 if not shapes[1] else canonical_axis(param.axis, len(x))
             covered = x[self.start : self.start + len(shapes[1])]
-            require(covered == shapes[1], f"bottoms {x} and {shapes[1]} do not match at {self.start}")
+            require(
+                covered == shapes[1], f"bottoms {x} and {shapes[1]} do not match at {self.start}"
+            )
             return []
         self.start, shape = _axes_from(x, param.axis, param.num_axes)
         return [Blob(shape, param.filler if param.HasField("filler") else None, default)]

@@ -1,4 +1,4 @@
-"""Layers over space and channels: convolution, deconvolution, pooling, normalisation, fully connected.
+"""Layers over space and channels: convolutions, pooling, normalisation, inner product.
 
 Sizes, padding and divisors are Caffe's, which differ from PyTorch's: pooling rounds up and clips
 its last window only when there is padding; what an average divides by counts the padding.
@@ -16,6 +16,7 @@ from torch import Tensor
 from cnnpref.geometry import Reach, Same, Transposed, Whole, Window
 from cnnpref.nets.caffe.layer import Blob, Layer, Shape, canonical_axis, layer, pair, require
 
+_ROWS = 16  # from so many rows on, matrix products on a CPU treat every row alike (measured, MKL)
 _LOWEST = torch.finfo(torch.float32).min  # Caffe's start value of a maximum: -FLT_MAX
 
 
@@ -34,7 +35,9 @@ class _Kernel(Layer):
         self.group, outputs = param.group, param.num_output
         require(outputs > 0, "num_output must be given")
         require(x[1] % self.group == 0, f"group {self.group} does not divide {x[1]} input channels")
-        require(outputs % self.group == 0, f"group {self.group} does not divide num_output {outputs}")
+        require(
+            outputs % self.group == 0, f"group {self.group} does not divide num_output {outputs}"
+        )
         weight = Blob(self._weight_shape(x[1], outputs), param.weight_filler)
         return [weight] + ([Blob((outputs,), param.bias_filler)] if param.bias_term else [])
 
@@ -46,7 +49,9 @@ class _Kernel(Layer):
         return self._spread(values, name)
 
     def _spread(self, values: list[int], name: str) -> tuple[int, ...]:
-        require(len(values) in (1, self.ndim), f"{name} needs 1 or {self.ndim} values, got {values}")
+        require(
+            len(values) in (1, self.ndim), f"{name} needs 1 or {self.ndim} values, got {values}"
+        )
         return tuple(values * self.ndim if len(values) == 1 else values)
 
     def _weight_shape(self, inputs: int, outputs: int) -> Shape:
@@ -55,9 +60,8 @@ class _Kernel(Layer):
     def _bias(self) -> Tensor | None:
         return self.weights[1] if len(self.weights) > 1 else None
 
-    def forward(self, *bottoms: Tensor) -> Tensor | tuple[Tensor, ...]:
-        tops = tuple(self._apply(x) for x in bottoms)
-        return tops if len(tops) > 1 else tops[0]
+    def forward(self, *bottoms: Tensor) -> tuple[Tensor, ...]:
+        return tuple(self._apply(x) for x in bottoms)
 
     def _apply(self, x: Tensor) -> Tensor:
         raise NotImplementedError
@@ -100,7 +104,9 @@ class Pooling(Layer):
         param = self.message.pooling_param
         require(len(x) == 4, f"pooling needs a blob of 4 axes, got {x}")
         self.method = param.PoolMethod.Name(param.pool)
-        require(self.method != "STOCHASTIC", "STOCHASTIC pooling is not defined in phase TEST on CPU")
+        require(
+            self.method != "STOCHASTIC", "STOCHASTIC pooling is not defined in phase TEST on CPU"
+        )
         self.is_global = param.global_pooling
         self.round_up = param.round_mode == param.CEIL
         self.stride, self.pad = pair(param, "stride"), pair(param, "pad")
@@ -152,7 +158,7 @@ class Pooling(Layer):
         return F.avg_pool2d(padded, kernel, self.stride, divisor_override=1)
 
     def _divisor(self, x: Tensor, axes: Sequence[Shape], sizes: Sequence[int]) -> Tensor:
-        """(out_h, out_w): extent of each window inside the padded input, 0 or less for an empty one."""
+        """(out_h, out_w): size of each window inside the padded input, <= 0 for an empty one."""
         extents = []
         for windows, (size, kernel, stride, pad) in zip(sizes, axes, strict=True):
             start = torch.arange(windows, device=x.device) * stride - pad
@@ -209,8 +215,14 @@ class InnerProduct(Layer):
 
     def forward(self, x: Tensor) -> Tensor:
         weight = self.weights[0].T if self.transpose else self.weights[0]
-        flat = x.flatten(self.axis) if self.axis < x.ndim else x
-        return F.linear(flat, weight, self.weights[1] if len(self.weights) > 1 else None)
+        bias = self.weights[1] if len(self.weights) > 1 else None
+        flat = x.flatten(self.axis)
+        # On a CPU products of fewer rows are summed in another order: a row's result would
+        # depend, in its last bits, on the size of the batch it is in.
+        lacking = _ROWS - len(flat) if flat.device.type == "cpu" and flat.ndim == 2 else 0
+        if lacking <= 0:
+            return F.linear(flat, weight, bias)
+        return F.linear(F.pad(flat, (0, 0, 0, lacking)), weight, bias)[: len(flat)]
 
     def reach(self, bottom: int, bottoms: Sequence[Shape], top: Shape, axis: int) -> Reach:
         return Whole() if self.axis <= len(bottoms[0]) + axis else Same()
@@ -239,6 +251,8 @@ class MVN(Layer):
 
 @layer("Softmax")
 class Softmax(Layer):
+    """exp(x), divided by its sum over an axis."""
+
     def setup(self, x: Shape) -> list[Blob]:
         self.axis = canonical_axis(self.message.softmax_param.axis, len(x))
         return []

@@ -35,6 +35,8 @@ class Silence(Layer):
 
 @layer("Concat")
 class Concat(Layer):
+    """The bottoms one after another along an axis."""
+
     def setup(self, *shapes: Shape) -> list[Blob]:
         param = self.message.concat_param
         axis = param.concat_dim if param.HasField("concat_dim") else param.axis
@@ -65,7 +67,9 @@ class Slice(Layer):
             points = [i * size // tops for i in range(1, tops)]
         edges = [0, *points, size]
         require(len(edges) == tops + 1, f"{tops} tops need {tops - 1} slice points, got {points}")
-        require(all(a < b for a, b in pairwise(edges)), f"slice points {points} do not cut 0..{size}")
+        require(
+            all(a < b for a, b in pairwise(edges)), f"slice points {points} do not cut 0..{size}"
+        )
         self.edges = edges
         return []
 
@@ -96,7 +100,9 @@ class Eltwise(Layer):
             return reduce(torch.mul, bottoms)
         if self.operation == "MAX":
             return self._maximum(bottoms)
-        scaled = [c * x for c, x in zip(self.coeff, bottoms, strict=True)] if self.coeff else bottoms
+        scaled = (
+            [c * x for c, x in zip(self.coeff, bottoms, strict=True)] if self.coeff else bottoms
+        )
         return reduce(torch.add, scaled)
 
     @staticmethod

@@ -35,6 +35,7 @@ def load_weights(graph: Graph, caffemodel: PathLike | None, device: torch.device
 
     Raises:
         UserError: number or shape of a layer's blobs differ; no layer matches at all.
+
     Warns:
         UserWarning: layers that the file does not have keep their fillers' values.
     """
@@ -62,7 +63,7 @@ def load_weights(graph: Graph, caffemodel: PathLike | None, device: torch.device
 
 
 def _tensor(array: Weights, device: torch.device) -> Tensor:
-    return torch.from_numpy(np.require(array, np.float32, "CW")).to(device)
+    return torch.from_numpy(np.require(array, np.float32, ["C", "W"])).to(device)
 
 
 def _shared_name(layer: Layer, index: int) -> str:
