@@ -34,7 +34,7 @@ class GalleryLayer:
         data: its layer file.
         page: the page to write, `.html`; a `.png` of the same name goes beside it.
         sheet: the contact sheet of all its methods.
-        method_sheets: the contact sheet of each method.
+        method_sheets: the contact sheets of the methods to show.
     """
 
     name: str
@@ -66,7 +66,8 @@ def _write_layer(
     """Write the page and the preview of a layer; returns its entry in the index."""
     strip = layer.page.with_suffix(".png")
     preview(layer.data, strip)
-    with open_layer(layer.data) as methods:
+    with open_layer(layer.data) as found:
+        methods = {name: _method(layer, found, name) for name in layer.method_sheets}
         tables = {name: data.rows() for name, data in methods.items()}
         facts = _facts(methods, tables)
         _render(
@@ -93,6 +94,14 @@ def _write_layer(
         )
     page = {"url": _url(layer.page, index), "preview": _picture(strip, index)}
     return {"name": layer.name, **facts, **page}
+
+
+def _method(layer: GalleryLayer, found: Mapping[str, MethodData], name: str) -> MethodData:
+    if name not in found:
+        raise UserError(
+            f"{layer.data} has no method {name!r}; run 'cnnpref collect' for this layer again"
+        )
+    return found[name]
 
 
 def _facts(

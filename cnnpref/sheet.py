@@ -23,9 +23,9 @@ PAPER, INK, GREY, BLANK, ALARM = "#ffffff", "#1c1c1e", "#6e6e73", "#e3e3e8", "#b
 TITLE, SUBTITLE = 26, 15  # font sizes
 BORDER = 36  # around the sheet, in pixels
 GAP = 6  # between blocks of one tile; wider ones are farther apart
-SIDE = 8000  # no sheet is wider or higher than this
+SIDE = 8000  # no sheet is wider or higher than this, unless its tiles are tiny
 WIDTH, ASPECT = 1400, 4 / 3  # what a sheet aims at
-SMALLEST, LARGEST = 56, 224  # sides of a tile, unless SIDE forbids it
+TINY, SMALLEST, LARGEST = 8, 56, 224  # sides of a tile; less than SMALLEST only because of SIDE
 CONTEXT = 3  # pixels shown around a receptive field: jitter smears a picture about that far
 
 
@@ -127,8 +127,8 @@ def _layout(units: int, width: int) -> _Layout:
     choices = range(ceil(0.7 * ideal), max(1, floor(1.5 * ideal)) + 1)
     columns = min(choices, key=lambda n: (-units % n, abs(n - ideal)))
     wanted = min(max(SMALLEST, WIDTH // (columns * width) - 8), LARGEST)
-    layouts = (_Layout(units, width, columns, tile) for tile in range(wanted, 0, -1))
-    return next(layout for layout in layouts if max(layout.size) <= SIDE)
+    layouts = [_Layout(units, width, columns, tile) for tile in range(wanted, TINY - 1, -1)]
+    return next((layout for layout in layouts if max(layout.size) <= SIDE), layouts[-1])
 
 
 def _sheet(methods: Mapping[str, MethodData]) -> Image.Image:

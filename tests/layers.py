@@ -1,0 +1,77 @@
+"""What tests of the result files share: unit files and layer files of made-up pictures."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import h5py
+import numpy as np
+
+from cnnpref.store import Series, UnitResult, collect, write_unit
+
+DIGEST = "0123456789abcdef" * 4
+
+
+def unit_result(unit: int = 3, size: int = 8, **attributes: Any) -> UnitResult:
+    """A unit of noise, seeded by its number; whole pictures unless told otherwise."""
+    random = np.random.default_rng(unit)
+    image, best = random.uniform(-20, 280, (2, size, size, 3)).astype(np.float32)
+    plain = {
+        "net": "tiny",
+        "sha256": {"prototxt": "ab" * 32, "caffemodel": None},
+        "layer": "conv1",
+        "unit": unit,
+        "position": "center",
+        "receptive_field": (0, 0, size, size),
+        "method": "gd",
+        "options": {"iter_n": 200, "lr_start": 2.0},
+        "seed": 5,
+        "status": "ok",
+        "score": 1.5 + unit,
+        "score_best": 2.5 + unit,
+        "versions": {"cnnpref": "0.1.0"},
+        "device": "cpu",
+        "seconds": 0.25,
+        "digest": DIGEST,
+    }
+    trace = random.normal(size=4 + unit % 3).astype(np.float32)
+    return UnitResult(image, best, trace, plain | attributes)
+
+
+def write_layer(folder: Path, results: Sequence[UnitResult]) -> Path:
+    """Write the unit files of one layer, by methods in order of appearance, and collect them."""
+    paths: dict[str, list[Path]] = {}
+    for result in results:
+        method, unit = result.attributes["method"], result.attributes["unit"]
+        paths.setdefault(method, []).append(folder / "units" / method / f"{unit}.h5")
+        write_unit(paths[method][-1], result)
+    collect(folder / "layer.h5", [Series(name, DIGEST, files) for name, files in paths.items()])
+    return folder / "layer.h5"
+
+
+def multiply(layer_file: Path, units: int) -> Path:
+    """Repeat the only unit of each method of a layer file, in place."""
+    with h5py.File(layer_file, "r+") as file:
+        for group in file.values():
+            for name in list(group):
+                many = np.repeat(group[name][()], units, axis=0)
+                del group[name]
+                group[name] = np.arange(units) if name == "unit" else many
+    return layer_file
+
+
+def growth(work: Callable[..., None], *arguments: object) -> int:
+    """MiB by which a fresh process grows over `work(*arguments)`, a public function."""
+    told = (
+        f"from pathlib import Path, PosixPath\nfrom {work.__module__} import *\nimport resource\n"
+    )
+    peak = "resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024"
+    call = f"{work.__name__}({', '.join(map(repr, arguments))})"
+    script = f"{told}before = {peak}\n{call}\nprint({peak} - before)"
+    return int(
+        subprocess.run([sys.executable, "-c", script], check=True, capture_output=True).stdout
+    )
