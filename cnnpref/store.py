@@ -142,7 +142,7 @@ def collect(path: Path, series: Sequence[Series]) -> None:
     rows = [[_read_row(file, each.digest) for file in each.paths] for each in series]
     with replacing(path) as temporary, _create(temporary, LAYER_FORMAT) as file:
         for each, units in zip(series, rows, strict=True):
-            group = file.create_group(each.method, track_order=True)
+            group = file.create_group(each.method)
             attributes = read_unit(each.paths[0]).attributes
             _write_attributes(group, {name: attributes[name] for name in _COMMON})
             _write_table(group, units)

@@ -92,7 +92,7 @@ def run(tmp_path: Path) -> Path:
     """The gallery of three layers, one of them of two methods and of an awkward name."""
     folder = tmp_path / "my <run> & co"
     layers = [
-        make_layer(folder, "conv1"),
+        make_layer(folder, "conv1", units=10),
         make_layer(folder, "fire5/expand3x3 <b>#1?", "fire5=expand3x3 %3Cb>#1?", ["gd", "lbfgs"]),
         make_layer(folder, "fc8.new", status="zero-gradient"),
     ]
@@ -133,7 +133,7 @@ def test_the_index_tells_of_each_layer_in_order(run: Path) -> None:
     index = Page(run / "index.html")
     places = [index.text.index(name) for name in ("conv1", "fire5/expand3x3", "fc8.new")]
     assert places == sorted(places)
-    assert "9 units of 3 layers of tiny" in index.text
+    assert "16 units of 3 layers of tiny" in index.text
     assert "3 units, field 8 × 8 px gd · lbfgs" in index.text
     assert "3 zero-gradient" in index.text
     assert len(index.links) == len(index.pictures) == 3

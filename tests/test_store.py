@@ -252,6 +252,21 @@ def test_a_read_only_folder_is_told(unit_file: Path) -> None:
     assert files(unit_file.parent) == ["3.h5"]
 
 
+def test_a_write_cut_short_is_an_error(tmp_path: Path) -> None:
+    script = """
+        import resource
+        from cnnpref.atomic import PatientFile
+
+        resource.setrlimit(resource.RLIMIT_FSIZE, (50, resource.RLIM_INFINITY))
+        with PatientFile("file", "x+") as file:
+            for count in (10, 100, 10):
+                assert file.write(bytes(count)) == count
+                print(file.tell(), file.error and file.error.strerror)
+    """
+    told = subprocess.check_output([sys.executable, "-c", dedent(script)], cwd=tmp_path, text=True)
+    assert told.splitlines() == ["10 None", "50 File too large", "50 File too large"]
+
+
 def test_a_full_disk_is_told_wherever_it_strikes(tmp_path: Path) -> None:
     """A limit on the size of files stands in for the disk; HDF5 itself would crash the process."""
     old = write_layer(tmp_path, [unit_result(unit, size=40) for unit in (0, 1)]).read_bytes()
@@ -271,7 +286,7 @@ def test_a_full_disk_is_told_wherever_it_strikes(tmp_path: Path) -> None:
             (layer, collect, series),
         ):
             size = path.stat().st_size
-            for limit in range(0, size, size // 25):
+            for limit in (*range(0, size, size // 25), size - 1):
                 resource.setrlimit(resource.RLIMIT_FSIZE, (limit, resource.RLIM_INFINITY))
                 try:
                     work(path, data)
