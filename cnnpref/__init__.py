@@ -18,7 +18,7 @@ _PUBLIC = {
     "Status": "cnnpref.solution",
     "UserError": "cnnpref.errors",
     "load_caffe": "cnnpref.nets.caffe",
-    "maximise": "cnnpref.maximise",
+    "maximise": "cnnpref.maximisation",
 }
 __all__ = ["__version__", *sorted(_PUBLIC)]
 

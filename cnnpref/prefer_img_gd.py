@@ -8,7 +8,7 @@ import numpy as np
 import numpy.typing as npt
 from torch import Tensor
 
-from cnnpref.maximise import maximise
+from cnnpref.maximisation import maximise
 from cnnpref.nets.net import Net
 from cnnpref.objective import Objective
 from cnnpref.options import GdOptions, resolve
@@ -102,7 +102,14 @@ def generate_image(
 
     start = None if initial_image is None else [initial_image]
     solution = maximise(
-        net, objective, "gd", options, draws=[np.random], initial=start, observe=observe
+        net,
+        objective,
+        "gd",
+        options,
+        draws=[np.random],
+        initial=start,
+        observe=observe,
+        faithful=True,
     )
     image: npt.NDArray[np.float32] = solution.images[0]
     return image

@@ -17,7 +17,7 @@ from torch import Tensor
 from tqdm import tqdm
 
 from cnnpref.errors import UserError
-from cnnpref.maximise import maximise
+from cnnpref.maximisation import maximise
 from cnnpref.nets.net import Net
 from cnnpref.objective import Objective
 from cnnpref.plan import Batch, Plan, Series

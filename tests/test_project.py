@@ -35,14 +35,14 @@ MAY_IMPORT: dict[str, set[str]] = {
     "nets": {"errors", "geometry", "image"},
     "objective": {"errors", "geometry", "nets.net"},
     "param": {"errors", "image", "nets.net"},
-    "maximise": {*BASE, "nets.net", "objective", "param", "transform", "optim"},
+    "maximisation": {*BASE, "nets.net", "nets.kernels", "recipe", "options", "objective", "param", "transform", "optim"},
     "store": {"errors", "solution", "atomic"},
     "sheet": {"errors", "image", "geometry", "store", "atomic"},
     "gallery": {"errors", "image", "geometry", "store", "atomic", "sheet"},
-    "run": {*BASE, "plan", "nets", "objective", "maximise", "store"},
+    "run": {*BASE, "plan", "nets", "objective", "maximisation", "store"},
     "cli": {*BASE, "config", "selection", "plan", "nets", "run", "store", "sheet", "gallery"},
-    "prefer_img_gd": {*BASE, "nets", "objective", "maximise", "param"},
-    "__init__": {*BASE, "nets", "objective", "maximise"},
+    "prefer_img_gd": {*BASE, "nets", "objective", "maximisation", "param"},
+    "__init__": {*BASE, "nets", "objective", "maximisation"},
 }
 
 

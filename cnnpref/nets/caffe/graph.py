@@ -17,7 +17,7 @@ from torch import Tensor
 from cnnpref.errors import UserError, suggest
 from cnnpref.nets.caffe import neuron, spatial  # noqa: F401  (they register layer types)
 from cnnpref.nets.caffe.files import Message
-from cnnpref.nets.caffe.layer import Blob, Layer, Shape, make_layer
+from cnnpref.nets.caffe.layer import Blob, Layer, Shape, make_layer, require
 from cnnpref.nets.caffe.structure import View
 
 
@@ -126,7 +126,7 @@ class Graph:
         bottoms = [self._bottom(entry, blob) for blob in entry.bottom]
         shapes = self._infer(layer, [self.shapes[b] for b in bottoms])
         tops = []
-        for blob, shape in zip(entry.top, shapes, strict=False):
+        for blob, shape in zip(entry.top, shapes, strict=True):
             in_place = self._in_place(entry, blob)
             shared = (
                 self._sources[blob] if in_place else bottoms[0] if layer.shares_memory else None
@@ -153,14 +153,17 @@ class Graph:
     def _infer(self, layer: Layer, bottoms: list[Shape]) -> list[Shape]:
         """Set the layer up and find the shapes of its tops, by a pass on meta tensors."""
         try:
+            _require_number("bottoms", len(bottoms), *layer.bottoms)
             wanted = layer.setup(*bottoms)
             layer.weights = [torch.empty(blob.shape, device="meta") for blob in wanted]
-            tops = layer.forward(*(torch.empty(shape, device="meta") for shape in bottoms))
+            result = layer.forward(*(torch.empty(shape, device="meta") for shape in bottoms))
+            tops = result if isinstance(result, tuple) else (result,)
+            _require_number("tops", len(layer.message.top), len(tops), len(tops))
         except (ValueError, RuntimeError, TypeError) as error:
             raise layer_error(layer, error, bottoms) from None
         if wanted:
             self.wanted[layer.name] = wanted
-        return [tuple(t.shape) for t in (tops if isinstance(tops, tuple) else (tops,))]
+        return [tuple(top.shape) for top in tops]
 
     def _in_place(self, entry: Message, blob: str) -> bool:
         """Whether a top is written over a bottom, which only its sole reader so far may do."""
@@ -180,3 +183,9 @@ class Graph:
                 view = self._add_value(self.shapes[value], self._memory[top])
                 self.nodes.append(Node(View(other, self.shapes[value]), [top], [view]))
                 self.blobs[other] = view
+
+
+def _require_number(what: str, number: int, least: int, most: float) -> None:
+    """Raise ValueError unless `number` is in `least` .. `most`."""
+    allowed = str(least) if least == most else f"{least} to {most}"
+    require(least <= number <= most, f"takes {allowed} {what}, got {number}")

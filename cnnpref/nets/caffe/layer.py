@@ -46,6 +46,7 @@ class Layer:
     """
 
     shares_memory: ClassVar[bool] = False  # the top is another view of the bottom's memory
+    bottoms: ClassVar[tuple[int, float]]  # how many it takes, at least and at most
 
     def __init__(self, message: Message) -> None:
         self.message = message
@@ -69,11 +70,12 @@ REGISTRY: dict[str, type[Layer]] = {}
 _L = TypeVar("_L", bound=type[Layer])
 
 
-def layer(*kinds: str) -> Callable[[_L], _L]:
-    """Register a Layer class under Caffe's type names."""
+def layer(kind: str, least: int = 1, most: float = 1) -> Callable[[_L], _L]:
+    """Register a Layer class under Caffe's type name; it takes `least` to `most` bottoms."""
 
     def register(cls: _L) -> _L:
-        REGISTRY.update(dict.fromkeys(kinds, cls))
+        REGISTRY[kind] = cls
+        cls.bottoms = least, most
         return cls
 
     return register

@@ -20,6 +20,7 @@ from cnnpref.nets.caffe.files import (
 )
 from cnnpref.nets.caffe.graph import Graph, Node
 from cnnpref.nets.caffe.weights import load_weights
+from cnnpref.nets.kernels import faithful_kernels
 from cnnpref.nets.net import Net
 
 Mean = Sequence[float] | PathLike | None
@@ -65,9 +66,10 @@ class CaffeNet(Net):
         if absent:
             raise UserError(f"net {self.name!r}: give its input {', '.join(map(repr, absent))} too")
         values = dict(given)
-        for node in nodes:
-            tops = node.run([values[b] for b in node.bottoms])
-            values.update(zip(node.tops, tops, strict=False))
+        with faithful_kernels():
+            for node in nodes:
+                tops = node.run([values[b] for b in node.bottoms])
+                values.update(zip(node.tops, tops, strict=False))
         return values
 
     def support(self, layer: str, rows: Indices, columns: Indices) -> tuple[Indices, Indices]:

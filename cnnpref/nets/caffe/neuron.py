@@ -141,7 +141,7 @@ class Power(Layer):
 
     def forward(self, x: Tensor) -> Tensor:
         if self.scale == 0 or self.power == 0:
-            return torch.full_like(x, 1.0 if self.power == 0 else self.shift**self.power)
+            return torch.full_like(x, self.shift).pow(self.power)
         inner = self.scale * x + self.shift
         return inner if self.power == 1 else _PowerFunction.apply(inner, self.power)
 
@@ -227,7 +227,7 @@ class _PerAxis(Layer):
         return _broadcast(bottoms[0] if bottoms else self.weights[0], x, self.start)
 
 
-@layer("Scale")
+@layer("Scale", most=2)
 class Scale(_PerAxis):
     """x * weight (+ bias), along the axes that the weight covers."""
 
@@ -243,7 +243,7 @@ class Scale(_PerAxis):
         return y + _broadcast(self.weights[-1], x, self.start) if self.bias else y
 
 
-@layer("Bias")
+@layer("Bias", most=2)
 class Bias(_PerAxis):
     """x + bias, along the axes that the bias covers."""
 

@@ -6,6 +6,7 @@ its last window only when there is padding; what an average divides by counts th
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from math import prod
 
@@ -33,6 +34,9 @@ class _Kernel(Layer):
         self.pad = self._per_axis("pad", 0)
         self.dilation = self._spread(list(param.dilation) or [1], "dilation")
         self.group, outputs = param.group, param.num_output
+        for name in ("kernel", "stride", "dilation"):
+            require(min(getattr(self, name)) > 0, f"{name} must be positive")
+        require(self.group > 0, "group must be positive")
         require(outputs > 0, "num_output must be given")
         require(x[1] % self.group == 0, f"group {self.group} does not divide {x[1]} input channels")
         require(
@@ -67,7 +71,7 @@ class _Kernel(Layer):
         raise NotImplementedError
 
 
-@layer("Convolution")
+@layer("Convolution", most=math.inf)
 class Convolution(_Kernel):
     """Correlation with zero padding; sizes round down."""
 
@@ -80,7 +84,7 @@ class Convolution(_Kernel):
         return Window(self.kernel[axis], self.stride[axis], self.pad[axis], self.dilation[axis])
 
 
-@layer("Deconvolution")
+@layer("Deconvolution", most=math.inf)
 class Deconvolution(_Kernel):
     """The transpose of a convolution; weights are [in, out / group, kh, kw]."""
 
@@ -110,6 +114,7 @@ class Pooling(Layer):
         self.is_global = param.global_pooling
         self.round_up = param.round_mode == param.CEIL
         self.stride, self.pad = pair(param, "stride"), pair(param, "pad")
+        require(min(self.stride) > 0, "stride must be positive")
         require(not self.is_global or self.stride == (1, 1), "global_pooling needs stride 1")
         require(not self.is_global or self.pad == (0, 0), "global_pooling needs pad 0")
         self.window = (0, 0) if self.is_global else pair(param, "kernel_size")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from functools import reduce
 from itertools import pairwise
@@ -25,7 +26,7 @@ class Split(Layer):
         return tuple(x for _ in self.message.top)
 
 
-@layer("Silence")
+@layer("Silence", most=math.inf)
 class Silence(Layer):
     """Takes bottoms, gives nothing."""
 
@@ -33,7 +34,7 @@ class Silence(Layer):
         return ()
 
 
-@layer("Concat")
+@layer("Concat", most=math.inf)
 class Concat(Layer):
     """The bottoms one after another along an axis."""
 
@@ -83,7 +84,7 @@ class Slice(Layer):
         return Whole() if self.axis == 4 + axis else Same()
 
 
-@layer("Eltwise")
+@layer("Eltwise", least=2, most=math.inf)
 class Eltwise(Layer):
     """Sum (with coefficients), product or maximum of bottoms of the same shape."""
 
@@ -176,7 +177,7 @@ class Reshape(Layer):
         return Same() if top[-2:] == bottoms[0][-2:] else Whole()
 
 
-@layer("Crop")
+@layer("Crop", least=2, most=2)
 class Crop(Layer):
     """The first bottom, cut from `offset` to the size of the second, from `axis` on."""
 
@@ -267,7 +268,7 @@ class ArgMax(Layer):
         return Whole()
 
 
-@layer("Parameter")
+@layer("Parameter", least=0, most=0)
 class Parameter(Layer):
     """A weight blob as a top."""
 

@@ -12,6 +12,7 @@ from torch import Tensor
 
 from cnnpref import transform
 from cnnpref.errors import UserError
+from cnnpref.nets.kernels import faithful_kernels, fast_kernels
 from cnnpref.nets.net import Net
 from cnnpref.objective import Objective
 from cnnpref.optim.descent import Observe, descend
@@ -33,6 +34,7 @@ def maximise(
     draws: Sequence[Draws] | None = None,
     initial: Images | None = None,
     observe: Observe | None = None,
+    faithful: bool = False,
 ) -> Solution:
     """The images that the objective's units prefer, one per row of the objective.
 
@@ -47,27 +49,25 @@ def maximise(
         draws: random sources to use in place of those streams, one per row.
         initial: RGB images to start from, (H, W, 3) 0..255, one per row; None is the options'.
         observe: called after each iteration with its number, the variables and the activations.
+        faithful: use the kernels that match Caffe to the last digits, instead of the fastest.
 
     Raises:
         UserError: the image cannot influence the layer; lengths that do not fit the objective.
     """
     if options is None:
-        options = resolve(method, default_preset(objective.shape))
+        where = "center" if objective.index.shape[1] == 1 else "all"
+        options = resolve(method, default_preset(objective.shape, where))
     sources = _streams(objective, seeds) if draws is None else list(draws)
     pixels = Pixels(net)
-    evaluate = _Evaluation(net, objective, pixels, in_company=draws is None)
+    evaluate = _Evaluation(net, objective, pixels, in_company=not faithful)
     scales, start = _start(pixels, options, sources, initial)
     steps = image_steps(options, sources, scales, start)
-    optimum = descend(
-        evaluate,
-        start,
-        Linear(options.lr_start, options.lr_end, options.iter_n),
-        Linear(options.momentum_start, options.momentum_end, options.iter_n),
-        steps,
-        options.grad_normalize,
-        observe,
-    )
-    return _solution(pixels, evaluate, optimum)
+    rate = Linear(options.lr_start, options.lr_end, options.iter_n)
+    momentum = Linear(options.momentum_start, options.momentum_end, options.iter_n)
+    normalise = options.grad_normalize
+    with faithful_kernels() if faithful else fast_kernels():
+        optimum = descend(evaluate, start, rate, momentum, steps, normalise, observe)
+        return _solution(pixels, evaluate, optimum)
 
 
 class _Evaluation:

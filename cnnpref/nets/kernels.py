@@ -1,0 +1,49 @@
+"""Which kernels compute: those that match Caffe best, or the fastest.
+
+Caffe on a CPU unrolls each image and multiplies matrices. PyTorch has kernels of the same kind,
+whose values differ from Caffe's by 3e-7 of a blob's maximum (SqueezeNet, all layers) and flip no
+ReLU or maximum on the recorded image; oneDNN's direct convolutions are 1.5 to 5 times faster, but
+differ by 2e-6 and flip some, which changes late gradients by 1e-3. On a GPU, TF32 has 10 bits.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
+
+import torch
+
+_fast: ContextVar[bool] = ContextVar("fast", default=False)
+
+
+@contextmanager
+def fast_kernels() -> Iterator[None]:
+    """Let everything inside, forward and backward, use the fastest float32 kernels."""
+    token = _fast.set(True)
+    try:
+        yield
+    finally:
+        _fast.reset(token)
+
+
+@contextmanager
+def faithful_kernels() -> Iterator[None]:
+    """Let everything inside, forward and backward, use the kernels that match Caffe best.
+
+    Has no effect inside `fast_kernels`.
+    """
+    if _fast.get():
+        yield
+        return
+    onednn, tf32 = torch.backends.mkldnn.enabled, torch.backends.cudnn.allow_tf32
+    _select(False, False)
+    try:
+        yield
+    finally:
+        _select(onednn, tf32)
+
+
+def _select(onednn: bool, tf32: bool) -> None:
+    torch.backends.mkldnn.enabled = onednn
+    torch.backends.cudnn.allow_tf32 = tf32
