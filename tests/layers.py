@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -51,6 +53,22 @@ def write_layer(folder: Path, results: Sequence[UnitResult]) -> Path:
         write_unit(paths[method][-1], result)
     collect(folder / "layer.h5", [Series(name, DIGEST, files) for name, files in paths.items()])
     return folder / "layer.h5"
+
+
+def files(folder: Path) -> list[str]:
+    """The files in and below a folder, as relative paths."""
+    return sorted(str(p.relative_to(folder)) for p in folder.rglob("*") if p.is_file())
+
+
+@contextmanager
+def no_superuser() -> Iterator[None]:
+    """Permissions count: root, who may do anything, becomes nobody for the moment."""
+    user = os.geteuid()
+    os.seteuid(user or 65534)
+    try:
+        yield
+    finally:
+        os.seteuid(user)
 
 
 def multiply(layer_file: Path, units: int) -> Path:
