@@ -53,6 +53,7 @@ def read_prototxt(path: PathLike) -> Message:
         text_format.Parse(_read(path).decode("utf-8", "replace"), net)
     except text_format.ParseError as error:
         raise UserError(f"{path}: not a readable prototxt: {error}") from None
+    net.name = net.name or Path(path).stem
     _upgrade(net)
     kept = [layer for layer in net.layer if _included(layer)]
     del net.layer[:]
@@ -70,12 +71,20 @@ def read_caffemodel(path: PathLike) -> dict[str, list[Message]]:
     _upgrade(net)
     if not net.layer:
         raise UserError(f"{path}: holds no layers; a .caffemodel (binary) is expected here")
-    return {layer.name: list(layer.blobs) for layer in net.layer if layer.blobs}
+    return {layer.name: list(layer.blobs) for layer in net.layer}
 
 
 def read_binaryproto(path: PathLike) -> Weights:
-    """A single blob (a mean image) as an array of its shape, a leading batch of 1 dropped."""
-    mean = blob_array(_parse_binary(path, SCHEMA["BlobProto"](), "binaryproto"))
+    """A single blob (a mean image) as an array of its shape, a leading batch of 1 dropped.
+
+    Raises:
+        UserError: the file is missing, truncated or not a binaryproto.
+    """
+    blob = _parse_binary(path, SCHEMA["BlobProto"](), "binaryproto")
+    try:
+        mean = blob_array(blob)
+    except ValueError as error:
+        raise UserError(f"{path}: {error}; fetch the file again") from None
     return mean[0] if mean.ndim == 4 and mean.shape[0] == 1 else mean
 
 
@@ -90,7 +99,7 @@ def write_caffemodel(
     for layer_name, kind, arrays in layers:
         layer = net.layer.add(name=layer_name, type=kind)
         for array in arrays:
-            values = np.ascontiguousarray(array, "<f4")
+            values = np.asarray(array, "<f4")
             layer.blobs.add(data=[values.tobytes()]).shape.dim.extend(values.shape)
     temporary = Path(path).with_name(f".{Path(path).name}.{os.getpid()}")
     temporary.write_bytes(net.SerializeToString())
@@ -156,7 +165,7 @@ def _upgrade(net: Message) -> None:
     for old in net.layers:
         net.layer.append(_upgrade_layer(old))
     del net.layers[:]
-    if net.input and not net.input_shape:
+    if len(net.input_dim) == 4 * len(net.input) and not net.input_shape:
         for start in range(0, len(net.input_dim), 4):
             net.input_shape.add(dim=net.input_dim[start : start + 4])
         del net.input_dim[:]

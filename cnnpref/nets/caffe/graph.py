@@ -8,6 +8,7 @@ layers read what the layer they name as their source gave, which is what the pro
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -77,11 +78,12 @@ class Graph:
         self._sources: dict[str, int] = {}  # blob -> its present value, for the layers to come
         self._memory: list[int] = []  # of every value: values that are views of one have the same
         self._read: set[int] = set()
-        for blob, shape in zip(message.input, message.input_shape, strict=False):
-            self._add_input(blob, tuple(shape.dim))
+        self._add_inputs(f"net {self.name!r}", message.input, message.input_shape)
         for entry in message.layer:
             if entry.type == "Input":
-                self._add_input_layer(entry)
+                shapes = list(entry.input_param.shape)
+                shapes *= len(entry.top) if len(shapes) == 1 else 1  # one shape is for all
+                self._add_inputs(f"layer {entry.name!r} (Input)", entry.top, shapes)
             else:
                 self._add_layer(entry)
         if not self.inputs:
@@ -110,16 +112,14 @@ class Graph:
         value = self._add_value(shape)
         self.inputs[blob] = self._sources[blob] = self.blobs[blob] = value
 
-    def _add_input_layer(self, entry: Message) -> None:
-        shapes = [tuple(s.dim) for s in entry.input_param.shape]
-        if len(shapes) not in (1, len(entry.top)):
+    def _add_inputs(self, owner: str, blobs: Sequence[str], shapes: Sequence[Message]) -> None:
+        if len(shapes) != len(blobs):
             raise UserError(
-                f"layer {entry.name!r} (Input): {len(entry.top)} tops need 1 shape or one each, "
-                f"got {len(shapes)}"
+                f"{owner}: its inputs are {', '.join(blobs) or 'none'}, with {len(shapes)} shapes; "
+                "give one shape each (4 input_dim make one)"
             )
-        shapes *= len(entry.top) if len(shapes) == 1 else 1
-        for blob, shape in zip(entry.top, shapes, strict=True):
-            self._add_input(blob, shape)
+        for blob, shape in zip(blobs, shapes, strict=True):
+            self._add_input(blob, tuple(shape.dim))
 
     def _add_layer(self, entry: Message) -> None:
         layer = make_layer(entry)
@@ -135,7 +135,7 @@ class Graph:
         self._read.update(bottoms)
         self.nodes.append(Node(layer, bottoms, tops))
         if tops:
-            self.layers[layer.name] = tops[0]
+            self.layers.setdefault(layer.name, tops[0])
         for blob, top in zip(entry.top, tops, strict=True):
             changed = blob in self._sources
             self._sources[blob] = self.blobs[blob] = top
@@ -153,17 +153,25 @@ class Graph:
     def _infer(self, layer: Layer, bottoms: list[Shape]) -> list[Shape]:
         """Set the layer up and find the shapes of its tops, by a pass on meta tensors."""
         try:
-            _require_number("bottoms", len(bottoms), *layer.bottoms)
+            _require_number("bottom", len(bottoms), *layer.bottoms)
             wanted = layer.setup(*bottoms)
             layer.weights = [torch.empty(blob.shape, device="meta") for blob in wanted]
             result = layer.forward(*(torch.empty(shape, device="meta") for shape in bottoms))
             tops = result if isinstance(result, tuple) else (result,)
-            _require_number("tops", len(layer.message.top), len(tops), len(tops))
+            _require_number("top", len(layer.message.top), len(tops), len(tops))
         except (ValueError, RuntimeError, TypeError) as error:
             raise layer_error(layer, error, bottoms) from None
-        if wanted:
-            self.wanted[layer.name] = wanted
+        self._want(layer, wanted)
         return [tuple(top.shape) for top in tops]
+
+    def _want(self, layer: Layer, blobs: list[Blob]) -> None:
+        if blobs and layer.name in self.wanted:
+            raise UserError(
+                f"two layers with weights are named {layer.name!r}; weights are found by the "
+                "layer's name: rename one of them, here and in the caffemodel"
+            )
+        if blobs:
+            self.wanted[layer.name] = blobs
 
     def _in_place(self, entry: Message, blob: str) -> bool:
         """Whether a top is written over a bottom, which only its sole reader so far may do."""
@@ -188,4 +196,5 @@ class Graph:
 def _require_number(what: str, number: int, least: int, most: float) -> None:
     """Raise ValueError unless `number` is in `least` .. `most`."""
     allowed = str(least) if least == most else f"{least} to {most}"
-    require(least <= number <= most, f"takes {allowed} {what}, got {number}")
+    allowed = f"at least {least}" if most == math.inf else allowed
+    require(least <= number <= most, f"takes {allowed} {what} blob(s), got {number}")

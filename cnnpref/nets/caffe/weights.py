@@ -40,7 +40,9 @@ def load_weights(graph: Graph, caffemodel: PathLike | None, device: torch.device
         UserWarning: layers that the file does not have keep their fillers' values.
     """
     stored = read_caffemodel(caffemodel) if caffemodel is not None else {}
-    layers = {node.layer.name: node.layer for node in graph.nodes}
+    # of layers with the same name the one that has weights: there is only one such
+    by_weights = sorted(graph.nodes, key=lambda node: bool(node.layer.weights))
+    layers = {node.layer.name: node.layer for node in by_weights}
     owners: dict[str, tuple[str, int]] = {}  # name of a shared weight -> layer and index
     arrays: dict[tuple[str, int], Weights] = {}
     for name, wanted in graph.wanted.items():
@@ -48,8 +50,8 @@ def load_weights(graph: Graph, caffemodel: PathLike | None, device: torch.device
             owner = owners.setdefault(_shared_name(layers[name], index), (name, index))
             arrays.setdefault(owner, blob.filled())
     for name, blobs in stored.items():
-        if name in graph.wanted:
-            found = _matched(layers[name], graph.wanted[name], blobs, caffemodel)
+        if name in layers:
+            found = _matched(layers[name], graph.wanted.get(name, []), blobs, caffemodel)
             for index, array in enumerate(found):
                 arrays[owners[_shared_name(layers[name], index)]] = array
     tensors = {owner: _tensor(array, device) for owner, array in arrays.items()}
