@@ -50,7 +50,7 @@ def read_prototxt(path: PathLike) -> Message:
     """
     net = SCHEMA["NetParameter"]()
     try:
-        text_format.Parse(_read(path).decode("utf-8", "replace"), net)
+        text_format.Parse(read_bytes(path).decode("utf-8", "replace"), net)
     except text_format.ParseError as error:
         raise UserError(f"{path}: not a readable prototxt: {error}") from None
     net.name = net.name or Path(path).stem
@@ -145,7 +145,12 @@ def is_legacy(blob: Message) -> bool:
     return any(blob.HasField(field) for field in ("num", "channels", "height", "width"))
 
 
-def _read(path: PathLike) -> bytes:
+def read_bytes(path: PathLike) -> bytes:
+    """The content of a file.
+
+    Raises:
+        UserError: the file cannot be read.
+    """
     try:
         return Path(path).read_bytes()
     except OSError as error:
@@ -154,7 +159,7 @@ def _read(path: PathLike) -> bytes:
 
 def _parse_binary(path: PathLike, message: Message, kind: str) -> Message:
     try:
-        message.ParseFromString(_read(path))
+        message.ParseFromString(read_bytes(path))
     except DecodeError:
         raise UserError(f"{path}: truncated or not a {kind}; fetch the file again") from None
     return message

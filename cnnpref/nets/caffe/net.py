@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import io
+import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
+import numpy.typing as npt
 import torch
 from torch import Tensor
 
@@ -15,6 +18,7 @@ from cnnpref.image import InputSpace
 from cnnpref.nets.caffe.files import (
     PathLike,
     read_binaryproto,
+    read_bytes,
     read_prototxt,
     write_caffemodel,
 )
@@ -117,7 +121,6 @@ def load_caffe(
         UserError: a file is missing, damaged or does not fit the other; an unknown layer type.
     """
     graph = Graph(read_prototxt(prototxt))
-    graph.name = graph.name or Path(prototxt).stem
     place = torch.device(device)
     load_weights(graph, caffemodel, place)
     return CaffeNet(graph, InputSpace(mean=read_mean(mean)), place)
@@ -141,22 +144,28 @@ def read_mean(mean: Mean) -> tuple[float, ...]:
     """
     if mean is None:
         return (0.0, 0.0, 0.0)
-    values = _read_mean_file(mean) if isinstance(mean, str | Path) else np.asarray(mean, np.float64)
-    while values.ndim > 3 and values.shape[0] == 1:
-        values = values[0]
-    channels = values.reshape(len(values), -1).mean(1) if values.ndim else values
-    if channels.shape != (3,) or not np.isfinite(channels).all():
-        raise UserError(f"mean {mean}: 3 finite values (BGR) wanted, got shape {values.shape}")
-    return tuple(float(v) for v in channels)
-
-
-def _read_mean_file(path: PathLike) -> np.ndarray:
-    if Path(path).suffix != ".npy":
-        return read_binaryproto(path)
+    name = f"mean {mean}" if isinstance(mean, str | os.PathLike) else "mean"
     try:
-        return np.asarray(np.load(path), np.float64)
-    except (OSError, ValueError) as error:
-        raise UserError(f"{path}: not a readable .npy file: {error}") from None
+        values = _mean_values(mean)
+    except (ValueError, TypeError) as error:
+        raise UserError(f"{name}: cannot be read as numbers: {error}") from None
+    while values.ndim > 3 and len(values) == 1:
+        values = values[0]
+    if values.shape[:1] != (3,) or not values.size:
+        raise UserError(f"{name}: 3 values or channels (BGR) wanted, got shape {values.shape}")
+    channels = values.reshape(3, -1).mean(1)
+    if not np.isfinite(channels).all():
+        raise UserError(f"{name}: finite values wanted, got {channels.tolist()}")
+    return tuple(channels.tolist())
+
+
+def _mean_values(mean: Sequence[float] | PathLike) -> npt.NDArray[np.float64]:
+    if not isinstance(mean, str | os.PathLike):
+        return np.asarray(mean, np.float64)
+    if Path(mean).suffix != ".npy":
+        return read_binaryproto(mean).astype(np.float64)
+    data = io.BytesIO(read_bytes(mean))
+    return np.asarray(np.lib.format.read_array(data, allow_pickle=False), np.float64)
 
 
 def _check_names(what: str, given: Iterable[str], known: Mapping[str, object]) -> None:
