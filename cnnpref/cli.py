@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import sys
+import warnings
 from collections.abc import Callable
 from functools import cache
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -59,7 +60,10 @@ def method_option(command: Command) -> Command:
 @click.version_option(package_name="cnnpref")
 def main() -> None:
     """For every unit of a CNN, the image it prefers."""
-    logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stderr, force=True)
+    log = logging.getLogger("cnnpref")
+    log.setLevel(logging.INFO)
+    log.handlers = [logging.StreamHandler(sys.stderr)]
+    warnings.showwarning = lambda message, *_: log.warning("warning: %s", message)
 
 
 @main.command()
