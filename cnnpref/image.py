@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
+
+if TYPE_CHECKING:  # pictures are drawn without PyTorch
+    from torch import Tensor
 
 Array = npt.NDArray[np.float32]
 
@@ -35,6 +39,15 @@ class InputSpace:
         channels_last = np.moveaxis(np.asarray(x, np.float32), -3, -1)
         rgb = channels_last / np.array(self.scale, np.float32) + np.array(self.mean, np.float32)
         return np.ascontiguousarray(rgb[..., list(np.argsort(self.order))])
+
+    def convert(self, x: Tensor, source: InputSpace) -> Tensor:
+        """Images (..., 3, H, W) of another space in this one; differentiable."""
+        places = [source.order.index(channel) for channel in self.order]
+        given, shift, mean, scale = (
+            x.new_tensor(values)[:, None, None]
+            for values in (source.scale, source.mean, self.mean, self.scale)
+        )
+        return ((x / given + shift)[..., places, :, :] - mean) * scale
 
     def bounds(self) -> tuple[Array, Array]:
         """The lowest and the highest value of each channel, (3,) each: 0 and 255 as encoded."""

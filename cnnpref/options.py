@@ -67,7 +67,64 @@ class GdOptions:
     c_pct_end: float = 5.0
 
 
-METHODS: dict[str, type[GdOptions]] = {"gd": GdOptions}
+@dataclass(frozen=True)
+class LbfgsOptions:
+    """L-BFGS-B on pixels, each within 0..255.
+
+    Attributes:
+        feature_weight: what the target's activation is multiplied with.
+        initial_image: an RGB colour (0..255) to start from; None is uniform noise.
+        maxiter: most iterations.
+    """
+
+    feature_weight: float = 1.0
+    initial_image: tuple[float, float, float] | None = None
+    maxiter: int = 500
+
+
+@dataclass(frozen=True)
+class DgnGdOptions:
+    """Gradient descent with momentum on the features that a generator makes an image of.
+
+    Attributes:
+        feature_weight: what the target's activation is multiplied with.
+        iter_n: number of iterations.
+        lr_start, lr_end: step length, in the scale of the features.
+        momentum_start, momentum_end: share of the last step that is kept.
+        decay_start, decay_end: share of the features that is lost per iteration.
+    """
+
+    feature_weight: float = 1.0
+    iter_n: int = 200
+    lr_start: float = 2.0
+    lr_end: float = 1e-10
+    momentum_start: float = 0.9
+    momentum_end: float = 0.9
+    decay_start: float = 0.01
+    decay_end: float = 0.01
+
+
+@dataclass(frozen=True)
+class DgnLbfgsOptions:
+    """L-BFGS-B on the features that a generator makes an image of.
+
+    Attributes:
+        feature_weight: what the target's activation is multiplied with.
+        maxiter: most iterations.
+    """
+
+    feature_weight: float = 1.0
+    maxiter: int = 500
+
+
+Options = GdOptions | LbfgsOptions | DgnGdOptions | DgnLbfgsOptions
+
+METHODS: dict[str, type[Options]] = {
+    "gd": GdOptions,
+    "lbfgs": LbfgsOptions,
+    "dgn_gd": DgnGdOptions,
+    "dgn_lbfgs": DgnLbfgsOptions,
+}
 
 _GD_LOWER: dict[str, Any] = {
     "lr_start": 1.0,
@@ -85,12 +142,32 @@ _GD_LOWER: dict[str, Any] = {
     "clip_small_contribution_every": 1,
 }
 
+_BLACK = (0.0, 0.0, 0.0)
+_DGN_GD_LOWER: dict[str, Any] = {
+    "lr_start": 0.1,
+    "lr_end": 0.01,
+    "momentum_start": 0.1,
+    "momentum_end": 0.1,
+    "decay_start": 0.001,
+    "decay_end": 0.001,
+}
+
 # The settings of the original's shipped examples. "reference": the bare defaults of its functions,
-# which do not ascend on a single unit of a convolution layer.
+# with which gd does not ascend on a single unit of a convolution layer.
 PRESETS: dict[str, dict[str, dict[str, Any]]] = {
-    "lower": {"gd": _GD_LOWER},
-    "higher": {"gd": _GD_LOWER | {"jitter_size": 32}},
-    "reference": {"gd": {}},
+    "lower": {
+        "gd": _GD_LOWER,
+        "lbfgs": {"maxiter": 50, "initial_image": _BLACK},
+        "dgn_gd": _DGN_GD_LOWER,
+        "dgn_lbfgs": {"maxiter": 200, "feature_weight": 0.05},
+    },
+    "higher": {
+        "gd": _GD_LOWER | {"jitter_size": 32},
+        "lbfgs": {"maxiter": 500, "initial_image": _BLACK, "feature_weight": 10.0},
+        "dgn_gd": {"feature_weight": 10.0},
+        "dgn_lbfgs": {"maxiter": 500, "feature_weight": 10.0},
+    },
+    "reference": {method: {} for method in METHODS},
 }
 
 
@@ -105,7 +182,7 @@ def default_preset(shape: Sequence[int], position: str | Sequence[int] = "center
     return "lower" if single else "higher"
 
 
-def resolve(method: str, preset: str, overrides: Mapping[str, Any] | None = None) -> GdOptions:
+def resolve(method: str, preset: str, overrides: Mapping[str, Any] | None = None) -> Options:
     """All options of a method: its defaults, then the preset's, then `overrides`.
 
     Raises:

@@ -1,8 +1,9 @@
-"""What is optimised and how an image is made of it."""
+"""What is optimised and how an image is made of it: the pixels, or a generator's input."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any, Protocol
 
 import numpy as np
@@ -11,7 +12,8 @@ import torch
 from torch import Tensor
 
 from cnnpref.errors import UserError
-from cnnpref.nets.net import Net
+from cnnpref.image import InputSpace
+from cnnpref.nets.net import Net, Shape
 
 
 class Draws(Protocol):
@@ -20,9 +22,31 @@ class Draws(Protocol):
     def randint(self, low: int, high: int, size: Any) -> npt.NDArray[np.int64]:
         """Integers in low .. high - 1."""
 
+    def standard_normal(self, size: Any) -> npt.NDArray[np.float64]:
+        """Normal numbers of mean 0 and standard deviation 1."""
+
+
+class Param(Protocol):
+    """Variables (B, ...), and the image that they stand for."""
+
+    lower: Tensor  # bounds of the variables, broadcast against one row
+    upper: Tensor
+
+    def noise(self, draws: Draws) -> npt.NDArray[Any]:
+        """Random values for one row, (...)."""
+
+    def start(self, sources: Sequence[Draws], given: Sequence[npt.ArrayLike] | None) -> Tensor:
+        """Variables from what is given, one per row, or else random ones."""
+
+    def image(self, variables: Tensor) -> Tensor:
+        """The net's input (B, 3, H, W); differentiable."""
+
+    def picture(self, variables: Tensor) -> npt.NDArray[np.float32]:
+        """RGB pictures (B, H, W, 3), 0..255, not clipped."""
+
 
 class Pixels:
-    """The image itself, in the net's input space: variables (B, 3, H, W).
+    """The image itself, in the net's input space: variables (B, 3, H, W), bounds 0 and 255.
 
     Raises:
         UserError: the net does not take images of 3 channels.
@@ -34,18 +58,23 @@ class Pixels:
                 f"the net {net.name!r} takes {list(net.input_shape)}, not an image [3, H, W]"
             )
         self.net = net
+        bounds = (torch.from_numpy(b)[:, None, None].to(net.device) for b in net.space.bounds())
+        self.lower, self.upper = bounds
 
     def noise(self, draws: Draws) -> npt.NDArray[np.int64]:
         """Uniform integers 0..255, (H, W, 3)."""
         _, height, width = self.net.input_shape
         return draws.randint(0, 256, (height, width, 3))
 
-    def start(self, images: Sequence[npt.ArrayLike]) -> Tensor:
-        """Variables (B, 3, H, W) from RGB images (H, W, 3), 0..255, or single colours (3,).
+    def start(
+        self, sources: Sequence[Draws], given: Sequence[npt.ArrayLike] | None = None
+    ) -> Tensor:
+        """From RGB images (H, W, 3), 0..255, or single colours (3,), or else uniform noise.
 
         Raises:
             UserError: an image has another size than the net's input.
         """
+        images = [self.noise(source) for source in sources] if given is None else given
         _, height, width = self.net.input_shape
         try:
             full = [np.broadcast_to(np.asarray(i, np.float32), (height, width, 3)) for i in images]
@@ -57,9 +86,109 @@ class Pixels:
         return torch.from_numpy(self.net.space.encode(np.stack(full))).to(self.net.device)
 
     def image(self, variables: Tensor) -> Tensor:
-        """The net's input (B, 3, H, W) from the variables; differentiable."""
         return variables
 
     def picture(self, variables: Tensor) -> npt.NDArray[np.float32]:
-        """RGB pictures (B, H, W, 3), 0..255, not clipped."""
         return self.net.space.decode(variables.detach().cpu().numpy())
+
+
+@dataclass(frozen=True)
+class Generator:
+    """A network that makes images from features.
+
+    Attributes:
+        net: the network; its images are in the input space of the net that looks at them, unless
+            `space` says otherwise.
+        input: blob of the features; None is the first.
+        output: blob of the image; None is the last.
+        lower, upper: bounds of the features, numbers or arrays of the features' shape; None is
+            no bound.
+        space: the space of the images that it makes.
+    """
+
+    net: Net
+    input: str | None = None
+    output: str | None = None
+    lower: npt.ArrayLike | None = 0.0
+    upper: npt.ArrayLike | None = 100.0
+    space: InputSpace | None = None
+
+
+class Latent:
+    """The input of a generator, whose image, cropped around its centre, the net looks at.
+
+    Variables (B, *features).
+
+    Raises:
+        UserError: the generator's image is smaller than the net's input, or no image; bounds of
+            another length, or crossed.
+    """
+
+    def __init__(self, net: Net, generator: Generator) -> None:
+        self.net, self.generator = net, generator
+        blobs = list(generator.net.blobs)
+        self.input = generator.input or blobs[0]
+        self.output = generator.output or blobs[-1]
+        for blob in (self.input, self.output):
+            if blob not in blobs:
+                raise UserError(f"the generator has no blob {blob!r}; it has: {', '.join(blobs)}")
+        self.shape: Shape = generator.net.blobs[self.input]
+        self.lower = self._bound("lower", generator.lower, -np.inf)
+        self.upper = self._bound("upper", generator.upper, np.inf)
+        if (self.lower > self.upper).any():
+            raise UserError("a lower bound of the generator's features is above its upper bound")
+        self.offset = self._crop()
+
+    def _bound(self, name: str, value: npt.ArrayLike | None, absent: float) -> Tensor:
+        bound = np.asarray(absent if value is None else value, np.float32)
+        count = int(np.prod(self.shape))
+        if bound.size not in (1, count) or np.isnan(bound).any():
+            raise UserError(
+                f"the {name} bound of the generator's features needs 1 or {count} numbers, got "
+                f"{bound.size}" + (" with NaN among them" if np.isnan(bound).any() else "")
+            )
+        return torch.from_numpy(np.resize(bound, self.shape)).to(self.net.device)
+
+    def _crop(self) -> tuple[int, int]:
+        made, wanted = self.generator.net.blobs[self.output], self.net.input_shape
+        fits = len(made) == 3 and made[0] == wanted[0]
+        if not fits or made[1] < wanted[1] or made[2] < wanted[2]:
+            raise UserError(
+                f"the generator's blob {self.output!r} has shape {list(made)}, the net "
+                f"{self.net.name!r} takes {list(wanted)}: the image must be at least that large"
+            )
+        return (made[1] - wanted[1]) // 2, (made[2] - wanted[2]) // 2
+
+    def noise(self, draws: Draws) -> npt.NDArray[np.float64]:
+        """10 * max(0, N(0, 1)) for each feature."""
+        return 10 * draws.standard_normal(self.shape).clip(min=0)
+
+    def start(
+        self, sources: Sequence[Draws], given: Sequence[npt.ArrayLike] | None = None
+    ) -> Tensor:
+        """From features, or else random ones.
+
+        Raises:
+            UserError: features of another number.
+        """
+        features = [self.noise(source) for source in sources] if given is None else given
+        rows = [np.asarray(row, np.float32) for row in features]
+        if any(row.size != np.prod(self.shape) for row in rows):
+            raise UserError(
+                f"the initial features must have shape {list(self.shape)}, got "
+                f"{', '.join(sorted({str(list(row.shape)) for row in rows}))}"
+            )
+        stacked = np.stack([row.reshape(self.shape) for row in rows])
+        return torch.from_numpy(stacked).to(self.net.device)
+
+    def image(self, variables: Tensor) -> Tensor:
+        made = self.generator.net.forward({self.input: variables}, [self.output])[self.output]
+        top, left = self.offset
+        _, height, width = self.net.input_shape
+        crop = made[:, :, top : top + height, left : left + width]
+        space = self.generator.space
+        return crop if space in (None, self.net.space) else self.net.space.convert(crop, space)
+
+    def picture(self, variables: Tensor) -> npt.NDArray[np.float32]:
+        with torch.no_grad():
+            return self.net.space.decode(self.image(variables).cpu().numpy())

@@ -2,17 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import fields
-
 import numpy as np
 import numpy.typing as npt
-from torch import Tensor
 
-from cnnpref.maximisation import maximise
+from cnnpref.faces import Callback, Watch, one_image
 from cnnpref.nets.net import Net
-from cnnpref.objective import Objective
-from cnnpref.options import GdOptions, resolve
-from cnnpref.watch import Callback, save_snapshots, show_progress
 
 
 def generate_image(
@@ -86,30 +80,6 @@ def generate_image(
         UserError: unknown layer; a mask of another shape or without a target; a wrong option.
     """
     given = locals()
-    names = {field.name for field in fields(GdOptions)} - {"feature_weight", "initial_image"}
-    options = resolve("gd", "reference", {name: given[name] for name in names})
-    objective = Objective.masks(net, layer, np.asarray(feature_mask)[None], feature_weight)
-    watchers = [show_progress(disp_every)]
-    if save_intermediate:
-        watchers.append(save_snapshots("gd", save_intermediate_every, save_intermediate_path))
-    if callback:
-        watchers.append(callback)
-
-    def observe(i: int, x: Tensor, activations: Tensor) -> None:
-        image = net.space.decode(x[0].cpu().numpy())
-        for watch in watchers:
-            watch(i, image, float(activations[0]))
-
-    start = None if initial_image is None else [initial_image]
-    solution = maximise(
-        net,
-        objective,
-        "gd",
-        options,
-        draws=[np.random],
-        initial=start,
-        observe=observe,
-        faithful=True,
-    )
-    image: npt.NDArray[np.float32] = solution.images[0]
-    return image
+    saving = save_intermediate_every if save_intermediate else 0
+    watch = Watch(disp_every, saving, save_intermediate_path, callback)
+    return one_image("gd", net, layer, feature_mask, feature_weight, initial_image, given, watch)

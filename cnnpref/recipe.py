@@ -1,4 +1,4 @@
-"""From the options of gradient descent on pixels to the steps of an iteration, in order."""
+"""From the options of gradient descent to the steps of an iteration, in order."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from torch import Tensor
 
 from cnnpref import transform
 from cnnpref.optim.descent import Steps
-from cnnpref.options import GdOptions
+from cnnpref.options import DgnGdOptions, GdOptions
 from cnnpref.param import Draws
 from cnnpref.schedule import Linear
 
@@ -20,21 +20,25 @@ Edit = Callable[[Tensor, Tensor, int], Tensor]
 Clip = Callable[[Tensor, Tensor, float], Tensor]
 
 
-def image_steps(o: GdOptions, sources: Sequence[Draws], scales: Tensor, x: Tensor) -> Steps:
-    """The original's iteration; what the options switch off is left out.
+def image_steps(o: GdOptions, sources: Sequence[Draws], scales: Tensor) -> Steps:
+    """The original's iteration on pixels; what the options switch off is left out.
 
     Args:
         o: the options.
         sources: the random source of each row; the jitter is drawn here, iteration by iteration.
         scales: half the norm of a noise image, by which penalties are scaled, (B,).
-        x: the start, for its device.
     """
     shifts: dict[str, Step] = {}
     if o.image_jitter:
-        offsets = _jitter_offsets(o, sources).to(x.device)  # (iterations, 2, B)
+        offsets = _jitter_offsets(o, sources).to(scales.device)  # (iterations, 2, B)
         shifts["shift"] = lambda x, t: transform.shift(x, *offsets[t])
         shifts["unshift"] = lambda x, t: transform.shift(x, *-offsets[t])
     return Steps(**shifts, penalties=_penalties(o, scales), edits=_edits(o), finish=_finish(o))
+
+
+def latent_steps(o: DgnGdOptions, lower: Tensor, upper: Tensor) -> Steps:
+    """The original's iteration on a generator's features: decay, then the bounds."""
+    return Steps(finish=[_decay(o), lambda x, _t: x.clamp(lower, upper)])
 
 
 def _jitter_offsets(o: GdOptions, sources: Sequence[Draws]) -> Tensor:
@@ -91,9 +95,11 @@ def _clip_small_contribution(x: Tensor, g: Tensor, pct: float) -> Tensor:
 
 
 def _finish(o: GdOptions) -> list[Step]:
-    decay = Linear(o.decay_start, o.decay_end, o.iter_n)
     sigma = Linear(o.sigma_start, o.sigma_end, o.iter_n)
-    steps: list[Step] = [lambda x, t: x * (1 - decay(t))]
-    if o.image_blur:
-        steps.append(lambda x, t: transform.blur(x, sigma(t)))
-    return steps
+    blurring: list[Step] = [lambda x, t: transform.blur(x, sigma(t))]
+    return [_decay(o), *(blurring if o.image_blur else [])]
+
+
+def _decay(o: GdOptions | DgnGdOptions) -> Step:
+    decay = Linear(o.decay_start, o.decay_end, o.iter_n)
+    return lambda x, t: x * (1 - decay(t))

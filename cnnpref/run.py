@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import logging
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict
+from functools import cached_property
 from importlib.metadata import version
 from tempfile import TemporaryFile
 from time import perf_counter
@@ -13,14 +14,13 @@ from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor
 from tqdm import tqdm
 
 from cnnpref.errors import UserError
-from cnnpref.maximisation import maximise
+from cnnpref.maximisation import Moment, maximise
 from cnnpref.nets.net import Net
 from cnnpref.objective import Objective
-from cnnpref.plan import Batch, Plan, Series
+from cnnpref.plan import Batch, Series
 from cnnpref.solution import Solution, Status
 from cnnpref.store import UnitResult, check_unit, write_unit
 
@@ -49,13 +49,30 @@ def pick_device(name: str, threads: int | None = None) -> torch.device:
         ) from None
 
 
-def run_batch(plan: Plan, batch: Batch, net: Callable[[], Net]) -> list[str]:
-    """Compute and write those units of a batch whose files are not valid.
+class Nets:
+    """The networks of a config, read when they are first needed."""
 
-    Args:
-        plan: what the batch is part of.
-        batch: the units.
-        net: gives the network; called only if there is something to do.
+    def __init__(self, config: Config, device: torch.device) -> None:
+        self._config, self._device = config, device
+
+    @cached_property
+    def net(self) -> Net:
+        """The one whose units are wanted."""
+        return open_net(self._config["net"], self._device)
+
+    @cached_property
+    def generator(self) -> Generator:
+        """The one that makes images, for the methods that need it."""
+        section = self._config["generator"]
+        net = open_net(section, self._device)
+        given = {
+            key: section[key] for key in ("input", "output", "lower", "upper") if key in section
+        }
+        return Generator(net, space=net.space if "mean" in section else None, **given)
+
+
+def run_batch(batch: Batch, nets: Nets) -> list[str]:
+    """Compute and write those units of a batch whose files are not valid.
 
     Returns:
         What went wrong: a line for each unit that could not be written.
@@ -65,16 +82,14 @@ def run_batch(plan: Plan, batch: Batch, net: Callable[[], Net]) -> list[str]:
     """
     series, name = batch.series, f"{batch.series.layer}/{batch.series.method}"
     units = [unit for unit in batch.units if not _is_valid(series, unit)]
-    valid = len(batch.units) - len(units)
-    log.info(
-        "%s: %d of %d units to do, %d already valid", name, len(units), len(batch.units), valid
-    )
+    todo, wanted = len(units), len(batch.units)
+    log.info("%s: %d of %d units to do, %d already valid", name, todo, wanted, wanted - todo)
     if not units:
         return []
     _try_writing(series)
-    loaded, started = net(), perf_counter()
-    solution = _maximise(loaded, series, units)
-    common = _common_attributes(plan, series, loaded, (perf_counter() - started) / len(units))
+    net, started = nets.net, perf_counter()
+    solution = _maximise(nets, series, units)
+    common = _common_attributes(series, net, (perf_counter() - started) / todo)
     results = [_result(solution, row, {**common, "unit": unit}) for row, unit in enumerate(units)]
     return [line for result in results if (line := _write(series, result))]
 
@@ -100,21 +115,32 @@ def _try_writing(series: Series) -> None:
         ) from None
 
 
-def _maximise(net: Net, series: Series, units: Sequence[int]) -> Solution:
-    options = series.options
-    objective = Objective.units(
-        net, series.layer, units, series.position, weight=options.feature_weight
-    )
-    with _Progress(f"{series.layer}/{series.method}", options.iter_n) as progress:
-        return maximise(net, objective, series.method, options, series.seed, observe=progress)
+def _maximise(nets: Nets, series: Series, units: Sequence[int]) -> Solution:
+    weight = series.options.feature_weight
+    objective = Objective.units(nets.net, series.layer, units, series.position, weight)
+    generator = nets.generator if needs_generator(series.method) else None
+    with _Progress(series) as progress:
+        return maximise(
+            nets.net,
+            objective,
+            series.method,
+            series.options,
+            series.seed,
+            generator=generator,
+            observe=progress,
+        )
 
 
 class _Progress:
-    """A bar over iterations on a terminal, ten lines elsewhere."""
+    """A bar over iterations on a terminal, about ten lines elsewhere."""
 
-    def __init__(self, name: str, total: int) -> None:
-        self.name, self.total = name, total
-        self.bar = tqdm(total=total, desc=name, unit="it", disable=not sys.stderr.isatty())
+    def __init__(self, series: Series) -> None:
+        self.name = f"{series.layer}/{series.method}"
+        chosen = asdict(series.options)
+        self.total = chosen.get("iter_n") or chosen["maxiter"]
+        self.bar = tqdm(
+            total=self.total, desc=self.name, unit="it", disable=not sys.stderr.isatty()
+        )
 
     def __enter__(self) -> _Progress:
         return self
@@ -122,23 +148,21 @@ class _Progress:
     def __exit__(self, *_: object) -> None:
         self.bar.close()
 
-    def __call__(self, done: int, _: Tensor, activations: Tensor) -> None:
+    def __call__(self, moment: Moment) -> None:
+        mean = float(moment.activations.nanmean())
         if not self.bar.disable:
-            self.bar.set_postfix(activation=f"{activations.mean():.4g}", refresh=False)
-            self.bar.update(done - self.bar.n)
-        elif done * 10 // self.total > (done - 1) * 10 // self.total:
-            mean = activations.mean()
-            log.info(
-                "%s: iteration %d of %d, mean activation %.4g", self.name, done, self.total, mean
-            )
+            self.bar.set_postfix(activation=f"{mean:.4g}", refresh=False)
+            self.bar.update(moment.count - self.bar.n)
+        elif moment.count % -(-self.total // 10) == 0:
+            log.info("%s: iteration %d, mean activation %.4g", self.name, moment.count, mean)
 
 
-def _common_attributes(plan: Plan, series: Series, net: Net, seconds: float) -> dict[str, Any]:
+def _common_attributes(series: Series, net: Net, seconds: float) -> dict[str, Any]:
     shape = net.layers[series.layer]
     where = np.ones(shape, bool) if series.position == "all" else series.position
     return {
         "net": net.name,
-        "sha256": dict(plan.sha256),
+        "sha256": series.origin,
         "layer": series.layer,
         "position": series.position,
         "receptive_field": net.receptive_field(series.layer, where),

@@ -11,6 +11,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
+from typing import Any
 
 import torch
 
@@ -36,7 +37,7 @@ def faithful_kernels() -> Iterator[None]:
     if _fast.get():
         yield
         return
-    onednn, tf32 = torch.backends.mkldnn.enabled, torch.backends.cudnn.allow_tf32
+    onednn, tf32 = bool(torch.backends.mkldnn.enabled), bool(torch.backends.cudnn.allow_tf32)
     _select(False, False)
     try:
         yield
@@ -45,5 +46,6 @@ def faithful_kernels() -> Iterator[None]:
 
 
 def _select(onednn: bool, tf32: bool) -> None:
-    torch.backends.mkldnn.enabled = onednn
-    torch.backends.cudnn.allow_tf32 = tf32
+    backends: Any = torch.backends  # whose switches have no usable static type
+    backends.mkldnn.enabled = onednn
+    backends.cudnn.allow_tf32 = tf32

@@ -49,7 +49,13 @@ class Net(ABC):
 
     @abstractmethod
     def forward(self, inputs: Mapping[str, Tensor], blobs: Sequence[str]) -> dict[str, Tensor]:
-        """The wanted blobs, as they are after a full pass, from any inputs by name."""
+        """The wanted blobs, as they are after a full pass, from any blobs that are given.
+
+        What depends on the given blobs alone needs no other input.
+
+        Raises:
+            UserError: a name is not in `blobs`; an input that is needed is not given.
+        """
 
     @abstractmethod
     def support(self, layer: str, rows: Indices, columns: Indices) -> tuple[Indices, Indices]:

@@ -8,14 +8,9 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from cnnpref.optim.problem import Evaluate, Observe
 from cnnpref.schedule import Linear
 from cnnpref.solution import Optimum, Status
-
-Evaluate = Callable[[Tensor], tuple[Tensor, Tensor]]
-"""x (B, ...) -> values (B,) to report, gradient (B, ...) of the loss."""
-
-Observe = Callable[[int, Tensor, Tensor], None]
-"""(number of evaluations, iterates (B, ...), values (B,) from before the update)."""
 
 
 @dataclass(frozen=True)
@@ -72,7 +67,7 @@ def descend(
         start = x
         if steps.shift:
             x, v = steps.shift(x, t), steps.shift(v, t)
-        values, g = evaluate(x)
+        values, _, g = evaluate(x)
         size = g.flatten(1).abs().mean(1)
         alive = alive & values.isfinite() & size.isfinite()
         moved = moved | (size > 0)

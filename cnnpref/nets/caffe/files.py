@@ -68,10 +68,15 @@ def read_caffemodel(path: PathLike) -> dict[str, list[Message]]:
         UserError: the file is missing, truncated or not a caffemodel.
     """
     net = _parse_binary(path, SCHEMA["NetParameter"](), "caffemodel")
-    _upgrade(net)
-    if not net.layer:
+    layers = [*net.layer, *net.layers]
+    if not layers:
         raise UserError(f"{path}: holds no layers; a .caffemodel (binary) is expected here")
-    return {layer.name: list(layer.blobs) for layer in net.layer}
+    return {_text(layer.name): list(layer.blobs) for layer in layers}
+
+
+def _text(name: str | bytes) -> str:
+    """A name that is not UTF-8 comes as bytes."""
+    return name if isinstance(name, str) else name.decode("utf-8", "replace")
 
 
 def read_binaryproto(path: PathLike) -> Weights:

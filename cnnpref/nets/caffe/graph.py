@@ -9,7 +9,7 @@ layers read what the layer they name as their source gave, which is what the pro
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Container, Iterable, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -92,12 +92,12 @@ class Graph:
                 "has `input:` or a layer of type Input"
             )
 
-    def ancestors(self, values: Sequence[int]) -> list[Node]:
-        """The nodes that the values depend on, in execution order."""
-        needed, nodes = set(values), []
+    def ancestors(self, values: Iterable[int], given: Container[int] = ()) -> list[Node]:
+        """The nodes that the values depend on where some are given, in execution order."""
+        needed, nodes = {value for value in values if value not in given}, []
         for node in reversed(self.nodes):
             if needed.intersection(node.tops):
-                needed.update(node.bottoms)
+                needed.update(bottom for bottom in node.bottoms if bottom not in given)
                 nodes.append(node)
         return nodes[::-1]
 

@@ -56,15 +56,14 @@ class CaffeNet(Net):
         return self._run({self._image: images}, [value])[value]
 
     def forward(self, inputs: Mapping[str, Tensor], blobs: Sequence[str]) -> dict[str, Tensor]:
-        _check_names(f"input of {self.name!r}", inputs, self.graph.inputs)
-        _check_names(f"blob of {self.name!r}", blobs, self.blobs)
+        _check_names(f"blob of {self.name!r}", [*inputs, *blobs], self.blobs)
         wanted = {blob: self.graph.blobs[blob] for blob in blobs}
-        given = {self.graph.inputs[name]: x for name, x in inputs.items()}
+        given = {self.graph.blobs[blob]: x for blob, x in inputs.items()}
         values = self._run(given, list(wanted.values()))
         return {blob: values[value] for blob, value in wanted.items()}
 
     def _run(self, given: dict[int, Tensor], wanted: Sequence[int]) -> dict[int, Tensor]:
-        nodes = self.graph.ancestors(wanted)
+        nodes = self.graph.ancestors(wanted, given)
         read = {*wanted, *(b for node in nodes for b in node.bottoms)}
         absent = [n for n, v in self.graph.inputs.items() if v in read and v not in given]
         if absent:

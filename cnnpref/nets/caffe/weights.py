@@ -121,7 +121,8 @@ def _report_missing(graph: Graph, stored: dict[str, list[Message]], path: PathLi
     if missing and len(missing) == len(graph.wanted):
         raise UserError(
             f"{path}: no layer has the name of one of the net {graph.name!r}; it holds "
-            f"{', '.join(list(stored)[:10])}, the net wants {', '.join(missing[:10])}"
+            f"{', '.join(map(repr, list(stored)[:10]))}, the net wants "
+            f"{', '.join(map(repr, missing[:10]))}"
         )
     if missing:
         warnings.warn(
