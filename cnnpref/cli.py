@@ -6,18 +6,15 @@ import logging
 import sys
 import warnings
 from collections.abc import Callable
-from functools import cache
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import Any, TypeVar
 
 import click
 
 from cnnpref.config import read_config
 from cnnpref.errors import UserError
-from cnnpref.plan import Batch, Plan, Series, make_plan
+from cnnpref.plan import Plan, make_plan
 from cnnpref.selection import format_ranges, parse_ranges
-
-if TYPE_CHECKING:
-    from cnnpref.nets.net import Net
+from cnnpref.series import Batch, Series
 
 Command = TypeVar("Command", bound=Callable[..., Any])
 
@@ -36,8 +33,7 @@ class _Cli(click.Group):
 def _plan(source: str) -> Plan:
     from cnnpref.nets import describe
 
-    config = read_config(source)
-    return make_plan(config, describe(config["net"]))
+    return make_plan(read_config(source), describe)
 
 
 def config_option(command: Command) -> Command:
@@ -82,20 +78,13 @@ def generate(
     threads: int | None,
 ) -> None:
     """Compute the unit files that are missing."""
-    from cnnpref.nets import open_net
-    from cnnpref.run import pick_device, run_batch
+    from cnnpref.run import Nets, pick_device, run_batch
 
     plan = _plan(config)
-    where = pick_device(device, threads)
-
-    @cache
-    def net() -> Net:
-        return open_net(plan.config["net"], where)
-
-    failures = []
-    for series in plan.select(layer, method):
-        for batch in _chosen(series, units).split(int(plan.config["batch"])):
-            failures += run_batch(plan, batch, net)
+    nets = Nets(plan.config, pick_device(device, threads))
+    size = int(plan.config["batch"])
+    chosen = [_chosen(series, units) for series in plan.select(layer, method)]
+    failures = [line for whole in chosen for b in whole.split(size) for line in run_batch(b, nets)]
     if failures:
         raise UserError(f"{len(failures)} units could not be written; {failures[0]}")
 

@@ -20,6 +20,7 @@ from cnnpref.errors import UserError, suggest
 
 Config = dict[str, Any]
 
+BLOB_KEYS = ("input", "output")  # of the section `generator`: they name no file
 DEFAULTS: Config = {"results": "results", "methods": ["gd"], "batch": 64, "seed": 0, "options": {}}
 
 
@@ -55,11 +56,14 @@ def resolve_config(raw: Mapping[str, Any], name: str) -> Config:
     config["results"] = _expand("results", config["results"])
     for section in ("net", "generator"):
         if section in config:
-            config[section] = {
-                key: _expand(f"{section}.{key}", value) if isinstance(value, str) else value
-                for key, value in config[section].items()
-            }
+            paths = {key: value for key, value in config[section].items() if _is_path(key, value)}
+            expanded = {key: _expand(f"{section}.{key}", path) for key, path in paths.items()}
+            config[section] = {**config[section], **expanded}
     return config
+
+
+def _is_path(key: str, value: object) -> bool:
+    return isinstance(value, str) and key not in BLOB_KEYS
 
 
 def _parse(text: str, where: str) -> Config:
@@ -90,15 +94,16 @@ def _urgency(error: ValidationError) -> tuple[bool, int]:
 
 
 def _explain(error: ValidationError) -> str:
+    value: Any = error.instance
+    schema: Any = error.schema
     key = ".".join(str(part) for part in error.absolute_path)
     place = f" in {key}" if key else ""
     if error.validator == "additionalProperties":
-        return _unknown_key(error.instance, error.schema["properties"], place)
+        return _unknown_key(value, schema["properties"], place)
     if error.validator == "required":
-        missing = next(k for k in error.validator_value if k not in error.instance)
+        missing = next(name for name in schema["required"] if name not in value)
         return f"config: the key {missing!r}{place} is missing"
-    allowed = error.schema["description"]
-    return f"config: {key or 'config'}: got {_show(error.instance)}; allowed: {allowed}"
+    return f"config: {key}: got {_show(value)}; allowed: {schema['description']}"
 
 
 def _unknown_key(section: Iterable[str], allowed: Iterable[str], place: str) -> str:

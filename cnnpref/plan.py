@@ -3,19 +3,18 @@
 from __future__ import annotations
 
 import json
-import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import asdict, dataclass
 from functools import cached_property
 from hashlib import sha256
 from pathlib import Path
 from typing import Any, Protocol
-from urllib.parse import quote, unquote
 
-from cnnpref.config import Config
+from cnnpref.config import BLOB_KEYS, Config
 from cnnpref.errors import UserError, suggest
-from cnnpref.options import METHODS, GdOptions, default_preset, resolve
-from cnnpref.selection import Position, Shape, format_ranges, select_position, select_units
+from cnnpref.options import METHODS, Options, default_preset, resolve
+from cnnpref.selection import Shape, select_position, select_units
+from cnnpref.series import Batch, Origin, Series, escape
 
 # Part of every key. Raise it when the same config gives other images or other unit files.
 RESULTS_VERSION = 1
@@ -28,7 +27,7 @@ class NetDescription(Protocol):
 
     Attributes:
         layers: the shape of each layer without the batch: (C, H, W) or (C,).
-        sha256: digests of the files that make the net what it is, by role.
+        sha256: digests of the files that its section of the config names, by key.
     """
 
     @property
@@ -37,76 +36,16 @@ class NetDescription(Protocol):
     def sha256(self) -> Mapping[str, str]: ...
 
 
-@dataclass(frozen=True)
-class Series:
-    """The wanted units of one layer by one method: the unit files of one folder.
-
-    Attributes:
-        units: channels, ascending.
-        position: "center", "all" or (y, x) in the layer's map.
-        options: the method's options, presets and overrides applied.
-        digest: hexadecimal sha256 over all that determines these images, but the unit.
-        folder: where the unit files lie; its name ends in the first 8 digits of the digest.
-    """
-
-    layer: str
-    method: str
-    units: tuple[int, ...]
-    position: Position
-    options: GdOptions
-    seed: int
-    digest: str
-    folder: Path
-
-    def path(self, unit: int) -> Path:
-        """The unit's file."""
-        return self.folder / f"{unit}.h5"
-
-    def paths(self) -> list[Path]:
-        """The files of all units, in their order."""
-        return [self.path(unit) for unit in self.units]
-
-
-@dataclass(frozen=True)
-class Batch:
-    """Some units of a series, ascending: what one job computes."""
-
-    series: Series
-    units: tuple[int, ...]
-
-    def split(self, size: int) -> list[Batch]:
-        """Batches of at most `size` units."""
-        starts = range(0, len(self.units), size)
-        return [Batch(self.series, self.units[start : start + size]) for start in starts]
-
-    @property
-    def ranges(self) -> str:
-        """The units as text, such as "0-24,30"."""
-        return format_ranges(self.units)
-
-    @property
-    def label(self) -> str:
-        """A relative path of its own, for logs: layer, method and key, first and last unit."""
-        name = f"{self.series.folder.parent.name}/{self.series.folder.name}"
-        return f"{name}/{self.units[0]}-{self.units[-1]}"
-
-    @property
-    def identifier(self) -> str:
-        """A name of its own, of letters, digits and '_'."""
-        return re.sub(r"\W", "_", f"{self.series.layer}/{self.label.partition('/')[2]}")
-
-    def paths(self) -> list[Path]:
-        """The files of its units."""
-        return [self.series.path(unit) for unit in self.units]
+Describe = Callable[[Mapping[str, Any]], NetDescription]
+"""Tells what a section of the config, `net` or `generator`, says of a network."""
 
 
 @dataclass(frozen=True)
 class Plan:
-    """All that a config asks for; `sha256` has a digest for each file of the net, by role."""
+    """All that a config asks for."""
 
     config: Config
     series: tuple[Series, ...]
-    sha256: Mapping[str, str]
 
     @cached_property
     def folder(self) -> Path:
@@ -161,20 +100,45 @@ def _folder(config: Config) -> Path:
     return Path(config["results"], config["run"])
 
 
-def make_plan(config: Config, net: NetDescription) -> Plan:
+def make_plan(config: Config, describe: Describe) -> Plan:
     """Expand a resolved config over the layers of its net.
 
+    Args:
+        config: from `read_config` or `resolve_config`.
+        describe: reads the files of a section of the config.
+
     Raises:
-        UserError: a layer, unit, position, method, preset or option that does not exist.
+        UserError: a layer, unit, position, method, preset or option that does not exist; a
+            generator is wanted and not given; or whatever `describe` raises.
     """
     for method in config["methods"]:
         _require("method", method, METHODS)
+    net = describe(config["net"])
+    origins = {method: _origin(config, net, method, describe) for method in config["methods"]}
     series = tuple(
-        _series(config, net, layer, settings or {}, method)
+        _series(config, layer, net.layers[layer], settings or {}, method, origins[method])
         for layer, settings in _wanted_layers(config, net).items()
         for method in config["methods"]
     )
-    return Plan(config, series, net.sha256)
+    return Plan(config, series)
+
+
+def needs_generator(method: str) -> bool:
+    """Whether a method searches among the images of a generator."""
+    return method.startswith("dgn")
+
+
+def _origin(config: Config, net: NetDescription, method: str, describe: Describe) -> Origin:
+    origin: Origin = {"net": {**config["net"], **net.sha256}}
+    if needs_generator(method):
+        if "generator" not in config:
+            raise UserError(
+                f"config: method {method!r} needs the key 'generator': a network's files"
+            )
+        section = config["generator"]
+        files = {key: value for key, value in section.items() if key not in BLOB_KEYS}
+        origin["generator"] = {**section, **describe(files).sha256}
+    return origin
 
 
 def _wanted_layers(config: Config, net: NetDescription) -> Mapping[str, Any]:
@@ -196,37 +160,33 @@ def _wanted_layers(config: Config, net: NetDescription) -> Mapping[str, Any]:
 
 
 def _series(
-    config: Config, net: NetDescription, layer: str, settings: Mapping[str, Any], method: str
+    config: Config,
+    layer: str,
+    shape: Shape,
+    settings: Mapping[str, Any],
+    method: str,
+    origin: Origin,
 ) -> Series:
-    shape = net.layers[layer]
     position = select_position(layer, shape, settings.get("position", "center"))
     preset = settings.get("preset") or default_preset(shape, position)
     chosen = _options(config, layer, settings, method, preset)
-    mean = config["net"].get("mean")
+    seed = int(config["seed"])
     digest = _digest(
-        net=dict(net.sha256),
-        mean=mean if isinstance(mean, list) else None,  # a file's digest is in net.sha256
+        origin=origin,
         layer=layer,
         method=method,
         position=position,
         options=asdict(chosen),
-        seed=int(config["seed"]),
+        seed=seed,
     )
-    return Series(
-        layer,
-        method,
-        select_units(layer, shape[0], settings.get("units", "all")),
-        position,
-        chosen,
-        int(config["seed"]),
-        digest,
-        _folder(config) / "units" / escape(layer) / f"{method}-{digest[:8]}",
-    )
+    folder = _folder(config) / "units" / escape(layer) / f"{method}-{digest[:8]}"
+    units = select_units(layer, shape[0], settings.get("units", "all"))
+    return Series(layer, method, units, position, chosen, seed, origin, digest, folder)
 
 
 def _options(
     config: Config, layer: str, settings: Mapping[str, Any], method: str, preset: str
-) -> GdOptions:
+) -> Options:
     overrides = {**config["options"].get(method, {}), **settings.get("options", {}).get(method, {})}
     try:
         return resolve(method, preset, overrides)
@@ -244,14 +204,3 @@ def _require(kind: str, name: str | None, allowed: Iterable[str]) -> None:
         raise UserError(
             f"no {kind} {name!r}{suggest(name, allowed)}; the config has {', '.join(allowed)}"
         )
-
-
-def escape(layer: str) -> str:
-    """A layer's name as the name of a file: '/' becomes '=', the unusual becomes %XX."""
-    name = quote(layer, safe="/").replace("/", "=")
-    return name.replace(".", "%2E") if not name.strip(".") else name
-
-
-def unescape(name: str) -> str:
-    """The layer whose `escape` is `name`."""
-    return unquote(name.replace("=", "/"))

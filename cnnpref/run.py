@@ -16,11 +16,14 @@ import numpy as np
 import torch
 from tqdm import tqdm
 
+from cnnpref.config import Config
 from cnnpref.errors import UserError
 from cnnpref.maximisation import Moment, maximise
-from cnnpref.nets.net import Net
+from cnnpref.nets import Net, open_net
 from cnnpref.objective import Objective
-from cnnpref.plan import Batch, Series
+from cnnpref.param import Generator
+from cnnpref.plan import needs_generator
+from cnnpref.series import Batch, Series
 from cnnpref.solution import Solution, Status
 from cnnpref.store import UnitResult, check_unit, write_unit
 
@@ -65,9 +68,8 @@ class Nets:
         """The one that makes images, for the methods that need it."""
         section = self._config["generator"]
         net = open_net(section, self._device)
-        given = {
-            key: section[key] for key in ("input", "output", "lower", "upper") if key in section
-        }
+        keys = ("input", "output", "lower", "upper")
+        given = {key: section[key] for key in keys if key in section}
         return Generator(net, space=net.space if "mean" in section else None, **given)
 
 

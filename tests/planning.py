@@ -32,7 +32,7 @@ BASE = {"run": "r", "net": {"prototxt": "a.prototxt", "caffemodel": "a.caffemode
 
 def plan(description: Description = NET, /, **config: Any) -> Plan:
     config = {"layers": {"conv1": {}}, **config}
-    return make_plan(resolve_config({**BASE, **config}, "stem"), description)
+    return make_plan(resolve_config({**BASE, **config}, "stem"), lambda _: description)
 
 
 def message(**config: Any) -> str:

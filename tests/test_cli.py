@@ -73,7 +73,7 @@ def test_a_unit_file_says_where_it_comes_from(tiny_config: Config) -> None:
     assert told["receptive_field"] == (3, 3, 10, 10)
     assert told["digest"][:8] in str(path)
     weights = Path(tiny_config["net"]["caffemodel"]).read_bytes()
-    assert told["sha256"]["caffemodel"] == hashlib.sha256(weights).hexdigest()
+    assert told["sha256"]["net"]["caffemodel"] == hashlib.sha256(weights).hexdigest()
     assert told["versions"]["torch"] == torch.__version__
     assert told["seconds"] > 0
 

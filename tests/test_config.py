@@ -39,9 +39,13 @@ from cnnpref.plan import make_plan
         ({"run": "../up"}, "run: got '../up'; allowed: a name"),
         ({"results": "a{b}"}, "results: got 'a{b}'"),
         ({"methods": ["gdd"]}, "no method 'gdd' (did you mean 'gd'?)"),
+        ({"methods": ["dgn_gd"]}, "method 'dgn_gd' needs the key 'generator'"),
         ({"methods": []}, "methods: got []"),
         ({"methods": [1]}, "methods.0: got 1"),
-        ({"options": {"gd": {"iter": 3}}}, "gd of layer 'conv1': unknown option 'iter'"),
+        (
+            {"options": {"gd": {"iter": 3}}},
+            "gd of layer 'conv1': unknown option of",
+        ),
         ({"options": {"gd": {"iter_n": "x"}}}, "gd of layer 'conv1': option gd.iter_n: got 'x'"),
         ({"options": {"gd": 3}}, "options.gd: got 3"),
         ({"layers": {"conv1": {"preset": "medium"}}}, "unknown preset 'medium'"),
@@ -88,7 +92,7 @@ def test_the_run_is_named_after_its_file(tmp_path: Path) -> None:
     config = read_config(str(path))
     assert config["run"] == "mine"
     assert read_config(json.dumps(config)) == config
-    assert make_plan(config, NET).folder == Path("results/mine")
+    assert make_plan(config, lambda _: NET).folder == Path("results/mine")
 
 
 def test_paths_are_expanded(monkeypatch: pytest.MonkeyPatch) -> None:

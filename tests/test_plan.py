@@ -14,8 +14,9 @@ from planning import BASE, NET, Description, message, plan
 
 from cnnpref.config import resolve_config
 from cnnpref.errors import UserError
-from cnnpref.plan import escape, make_plan, unescape
+from cnnpref.plan import make_plan
 from cnnpref.selection import format_ranges, parse_ranges
+from cnnpref.series import escape, unescape
 
 
 def units(spec: Any, layer: str = "conv1") -> list[int]:
@@ -46,9 +47,9 @@ def test_count_is_exact_and_evenly_spaced(number: int, total: int) -> None:
     config = resolve_config({**BASE, "layers": {"fc": {"units": {"count": number}}}}, "x")
     if number > total:
         with pytest.raises(UserError, match=f"got count {number}; 'fc' has {total} units"):
-            make_plan(config, net)
+            make_plan(config, lambda _: net)
         return
-    (series,) = make_plan(config, net).series
+    (series,) = make_plan(config, lambda _: net).series
     steps = {b - a for a, b in zip(series.units, series.units[1:], strict=False)}
     assert len(series.units) == number
     assert steps <= {total // number, -(-total // number)}
@@ -124,6 +125,16 @@ def test_what_changes_the_images_changes_the_folder(change: dict[str, Any]) -> N
     assert before.digest != after.digest
     assert before.folder != after.folder
     assert before.folder.parent == after.folder.parent
+
+
+def test_a_generator_matters_to_the_methods_that_use_it() -> None:
+    made = [
+        plan(methods=["gd", "dgn_gd"], generator={**BASE["net"], "upper": upper}).series
+        for upper in (100, 200)
+    ]
+    (gd, dgn), (same_gd, other_dgn) = made
+    assert gd.folder == same_gd.folder
+    assert dgn.folder != other_dgn.folder
 
 
 def test_other_weights_change_the_folder() -> None:

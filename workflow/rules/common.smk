@@ -7,11 +7,12 @@ from pathlib import Path
 from cnnpref.config import resolve_config
 from cnnpref.errors import UserError
 from cnnpref.nets import describe
-from cnnpref.plan import make_plan, unescape
+from cnnpref.plan import make_plan
+from cnnpref.series import unescape
 
 try:
     settings = resolve_config(config, Path(["run", *workflow.configfiles][-1]).stem)
-    plan = make_plan(settings, describe(settings["net"]))
+    plan = make_plan(settings, describe)
 except UserError as error:
     sys.exit(f"cnnpref: {error}")
 
