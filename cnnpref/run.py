@@ -156,7 +156,7 @@ class _Progress:
             self.bar.set_postfix(activation=f"{mean:.4g}", refresh=False)
             self.bar.update(moment.count - self.bar.n)
         elif moment.count % -(-self.total // 10) == 0:
-            log.info("%s: iteration %d, mean activation %.4g", self.name, moment.count, mean)
+            log.info("%s: evaluation %d, mean activation %.4g", self.name, moment.count, mean)
 
 
 def _common_attributes(series: Series, net: Net, seconds: float) -> dict[str, Any]:
