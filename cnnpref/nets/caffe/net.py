@@ -58,7 +58,8 @@ class CaffeNet(Net):
     def forward(self, inputs: Mapping[str, Tensor], blobs: Sequence[str]) -> dict[str, Tensor]:
         _check_names(f"blob of {self.name!r}", [*inputs, *blobs], self.blobs)
         wanted = {blob: self.graph.blobs[blob] for blob in blobs}
-        given = {self.graph.blobs[blob]: x for blob, x in inputs.items()}
+        values_of = {**self.graph.blobs, **self.graph.inputs}  # an input before it was changed
+        given = {values_of[blob]: x for blob, x in inputs.items()}
         values = self._run(given, list(wanted.values()))
         return {blob: values[value] for blob, value in wanted.items()}
 
