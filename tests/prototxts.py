@@ -56,11 +56,13 @@ message_type { name: "BlobProto"
 message_type { name: "LayerParameter"
   field { name: "name" number: 1 label: LABEL_OPTIONAL type: TYPE_STRING }
   field { name: "type" number: 2 label: LABEL_OPTIONAL type: TYPE_STRING }
-  field { name: "blobs" number: 7 label: LABEL_REPEATED type: TYPE_MESSAGE type_name: "BlobProto" } }
+  field { name: "blobs" number: 7 label: LABEL_REPEATED type: TYPE_MESSAGE
+    type_name: "BlobProto" } }
 message_type { name: "V1LayerParameter"
   field { name: "name" number: 4 label: LABEL_OPTIONAL type: TYPE_STRING }
   field { name: "type" number: 5 label: LABEL_OPTIONAL type: TYPE_INT32 }
-  field { name: "blobs" number: 6 label: LABEL_REPEATED type: TYPE_MESSAGE type_name: "BlobProto" } }
+  field { name: "blobs" number: 6 label: LABEL_REPEATED type: TYPE_MESSAGE
+    type_name: "BlobProto" } }
 message_type { name: "NetParameter"
   field { name: "name" number: 1 label: LABEL_OPTIONAL type: TYPE_STRING }
   field { name: "layers" number: 2 label: LABEL_REPEATED type: TYPE_MESSAGE

@@ -80,7 +80,7 @@ def parameters(refused: bool) -> list[Any]:
 
 
 def relative_error(got: Array, want: Array) -> float:
-    """max |got - want| / max |want|; infinite where shapes, NaNs or extreme values differ."""
+    """Max |got - want| / max |want|; infinite where shapes, NaNs or extreme values differ."""
     extreme = ~(np.abs(want) < 1e30)  # NaN, infinity, and the -FLT_MAX of empty windows
     if got.shape != want.shape or not np.array_equal(got[extreme], want[extreme], equal_nan=True):
         return float("inf")
