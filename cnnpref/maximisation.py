@@ -82,22 +82,27 @@ def maximise(
     if options is None:
         where = "center" if objective.index.shape[1] == 1 else "all"
         options = resolve(method, default_preset(objective.shape, where))
+    if initial is None and isinstance(options, GdOptions | LbfgsOptions) and options.initial_image:
+        initial = [options.initial_image] * len(objective)
     for what, given in (("initial", initial), ("draws", draws)):
         if given is not None and len(given) != len(objective):
             raise UserError(f"{len(given)} {what} for {len(objective)} targets; give one for each")
     sources = _streams(objective, seeds) if draws is None else list(draws)
-    param = _param(net, method, generator)
-    evaluate = _Evaluator(net, objective, param, in_company=not faithful)
-    watch = None if observe is None else _watcher(method, param, evaluate, observe)
-    if initial is None and isinstance(options, GdOptions | LbfgsOptions) and options.initial_image:
-        initial = [options.initial_image] * len(objective)
+    param, count = _param(net, method, generator), len(objective)
+    if count == 1 and net.device.type == "cpu" and not faithful and draws is None:
+        # The CPU's kernels for a batch of 1 sum in another order than those for larger ones. In
+        # company of itself a lone row comes out as in any batch, to the bit.
+        objective, sources = objective.doubled(), sources + _streams(objective, seeds)
+        initial = None if initial is None else [*initial, *initial]
+    evaluate = _Evaluator(net, objective, param)
+    watch = None if observe is None else _watcher(method, param, evaluate, observe, count)
     with faithful_kernels() if faithful else fast_kernels():
         if isinstance(options, GdOptions | DgnGdOptions):
             optimum = _descend(param, options, sources, initial, evaluate, watch)
         else:
             x = param.start(sources, initial)
             optimum = minimise(evaluate, x, param.lower, param.upper, options.maxiter, watch)
-        return _solution(param, evaluate, optimum)
+        return _solution(param, evaluate, optimum).first(count)
 
 
 def _param(net: Net, method: str, generator: Generator | None) -> Param:
@@ -111,16 +116,12 @@ def _param(net: Net, method: str, generator: Generator | None) -> Param:
 class _Evaluator:
     """Variables (B, ...) to activation, loss and gradient: one pass of the net.
 
-    On a CPU the kernels for a batch of 1 sum in another order than those for larger ones. With
-    `in_company` a lone row is run as two, so that it comes out the same, to the bit.
-
     Attributes:
         images: the net's input of the last pass, (B, 3, H, W).
     """
 
-    def __init__(self, net: Net, objective: Objective, param: Param, in_company: bool) -> None:
+    def __init__(self, net: Net, objective: Objective, param: Param) -> None:
         self.net, self.objective, self.param = net, objective, param
-        self.doubled = in_company and len(objective) == 1 and net.device.type == "cpu"
 
     def __call__(self, x: Tensor) -> Evaluation:
         x = x.detach().requires_grad_()
@@ -139,25 +140,27 @@ class _Evaluator:
         return self._score(x)[1]
 
     def _score(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        doubled = x.expand(2, *x.shape[1:]) if self.doubled else x
-        images = self.param.image(doubled)
-        self.images = images.detach()[: len(x)]
-        activations = self.net.activations(images, self.objective.layer)
-        return self.objective.score(activations[: len(x)])
+        images = self.param.image(x)
+        self.images = images.detach()
+        return self.objective.score(self.net.activations(images, self.objective.layer))
 
 
 def _watcher(
-    method: str, param: Param, evaluator: _Evaluator, observe: Callable[[Moment], None]
+    method: str,
+    param: Param,
+    evaluator: _Evaluator,
+    observe: Callable[[Moment], None],
+    rows: int,
 ) -> Observe:
     """Calls the user's observer with the pictures that belong to the method."""
 
     def watch(count: int, x: Tensor, activations: Tensor) -> None:
         def pictures() -> npt.NDArray[np.float32]:
             if method == "gd":
-                return param.picture(x)
-            return evaluator.net.space.decode(evaluator.images.cpu().numpy())
+                return param.picture(x[:rows])
+            return evaluator.net.space.decode(evaluator.images[:rows].cpu().numpy())
 
-        observe(Moment(count, x, activations, pictures))
+        observe(Moment(count, x[:rows], activations[:rows], pictures))
 
     return watch
 

@@ -58,3 +58,15 @@ class Solution:
 
     def __len__(self) -> int:
         return len(self.status)
+
+    def first(self, count: int) -> Solution:
+        """The first rows alone."""
+        return Solution(
+            self.images[:count],
+            self.images_best[:count],
+            self.activations[:count],
+            self.scores[:count],
+            self.scores_best[:count],
+            self.status[:count],
+            None if self.latents is None else self.latents[:count],
+        )
