@@ -26,7 +26,7 @@ GAP = 6  # between blocks of one tile; wider ones are farther apart
 SIDE = 8000  # no sheet is wider or higher than this, unless its tiles are tiny
 WIDTH, ASPECT = 1400, 4 / 3  # what a sheet aims at
 TINY, SMALLEST, LARGEST = 8, 56, 224  # sides of a tile; less than SMALLEST only because of SIDE
-CONTEXT = 3  # pixels shown around a receptive field: jitter smears a picture about that far
+CONTEXT = 4  # pixels shown around a receptive field: as far as jitter smears a low layer's picture
 
 
 def method_sheet(layer_file: Path, method: str, path: Path) -> None:

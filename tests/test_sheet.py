@@ -89,7 +89,7 @@ def test_a_small_receptive_field_fills_its_tile(tmp_path: Path) -> None:
     tile = only_tile(draw(tmp_path, replace(result, image=image)))
     assert tile.shape[0] > 100
     red = (tile[..., 0] > tile[..., 1]).mean()
-    assert 0.4 <= red < 0.8  # 11 x 11 pixels and a little of what is around them
+    assert 0.3 < red < 0.7  # 11 x 11 pixels and a little of what is around them
 
 
 @pytest.mark.parametrize("field", [(0, 0, 5, 5), (35, 35, 40, 40), (0, 0, 0, 0)])
@@ -98,7 +98,7 @@ def test_fields_at_the_border_and_empty_ones_are_drawn(tmp_path: Path, field: Bo
 
 
 def test_a_picture_that_is_not_square_keeps_its_proportions(tmp_path: Path) -> None:
-    result = painted(0, size=40, receptive_field=(0, 0, 7, 37))  # 10 x 40 with what is around it
+    result = painted(0, size=40, receptive_field=(0, 0, 6, 36))  # 10 x 40 with what is around it
     ((top, left, bottom, right),) = find(draw(tmp_path, result), RED)
     assert right - left == pytest.approx(4 * (bottom - top), abs=4)
 
