@@ -70,7 +70,7 @@ def one_image(
         UserError: something does not fit the net, the layer or the method.
     """
     names = {f.name for f in fields(METHODS[method])} - {"feature_weight", "initial_image"}
-    options = resolve(method, "reference", {name: given[name] for name in names})
+    options = resolve(method, "reference", {name: given[name] for name in names & given.keys()})
     mask = np.asarray(feature_mask)
     objective = Objective.masks(net, layer, mask[None], feature_weight)
     folder = _make_folder(method, watch) if watch.save_every else None

@@ -1,32 +1,29 @@
-"""Which pixels reach a unit: index sets of one spatial axis, carried back through the layers.
+"""Which pixels reach a unit: masks of a layer's map, carried back through the layers.
 
-Sets, not intervals: a dilated or strided kernel that overlaps the border skips rows, and only the
-set tells which ones. Rows and columns are independent in every layer of a convolutional net, so
-that two one-dimensional sets give the bounding box exactly.
+Rows and columns are independent in every layer of a convolutional net: two small matrices per
+layer, one for each axis, say which inputs each output depends on, and carry a mask back exactly.
+Strides, dilations and padding that leave gaps, and branches that join, need no special care.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
 import numpy as np
 import numpy.typing as npt
 
-Indices = npt.NDArray[np.int64]  # sorted, unique
+Mask = npt.NDArray[np.bool_]  # (H, W), positions of a map; (1, 1) for a layer without a map
+Relation = npt.NDArray[np.bool_]  # (outputs, inputs) of one axis: whether one depends on the other
 Box = tuple[int, int, int, int]  # top, left, bottom, right in pixels, half open
 
 
 class Reach(Protocol):
     """How the outputs of a layer depend on its inputs, along one axis."""
 
-    def inputs(self, outputs: Indices, size: int) -> Indices:
-        """The indices in 0..size-1 of the input that the given `outputs` depend on."""
-
-
-def _inside(indices: Indices, size: int) -> Indices:
-    return np.unique(indices[(indices >= 0) & (indices < size)])
+    def relation(self, outputs: int, inputs: int) -> Relation:
+        """For so many outputs and inputs, which depend on which."""
 
 
 @dataclass(frozen=True)
@@ -35,16 +32,24 @@ class Same:
 
     offset: int = 0
 
-    def inputs(self, outputs: Indices, size: int) -> Indices:
-        return _inside(outputs + self.offset, size)
+    def relation(self, outputs: int, inputs: int) -> Relation:
+        return np.eye(outputs, inputs, self.offset, dtype=bool)
 
 
 @dataclass(frozen=True)
 class Whole:
     """Every output depends on every input."""
 
-    def inputs(self, outputs: Indices, size: int) -> Indices:
-        return np.arange(size if outputs.size else 0)
+    def relation(self, outputs: int, inputs: int) -> Relation:
+        return np.ones((outputs, inputs), bool)
+
+
+@dataclass(frozen=True)
+class Nothing:
+    """No output depends on any input."""
+
+    def relation(self, outputs: int, inputs: int) -> Relation:
+        return np.zeros((outputs, inputs), bool)
 
 
 @dataclass(frozen=True)
@@ -56,42 +61,45 @@ class Window:
     pad: int = 0
     dilation: int = 1
 
-    def inputs(self, outputs: Indices, size: int) -> Indices:
-        taps = np.arange(self.kernel) * self.dilation - self.pad
-        return _inside((outputs[:, None] * self.stride + taps).ravel(), size)
+    def relation(self, outputs: int, inputs: int) -> Relation:
+        start = np.arange(outputs)[:, None] * self.stride - self.pad
+        tap, between = np.divmod(np.arange(inputs) - start, self.dilation)
+        return (between == 0) & (tap >= 0) & (tap < self.kernel)
 
 
 @dataclass(frozen=True)
 class Transposed:
     """Deconvolution: input i adds to the outputs `i*stride - pad + dilation*tap`."""
 
-    kernel: int
-    stride: int = 1
-    pad: int = 0
-    dilation: int = 1
+    window: Window
 
-    def inputs(self, outputs: Indices, size: int) -> Indices:
-        taps = np.arange(self.kernel) * self.dilation - self.pad
-        sources = (outputs[:, None] - taps).ravel()
-        return _inside(sources[sources % self.stride == 0] // self.stride, size)
+    def relation(self, outputs: int, inputs: int) -> Relation:
+        return self.window.relation(inputs, outputs).T
 
 
 @dataclass(frozen=True)
 class Wrapped:
-    """Copies laid side by side (Tile): output i depends on input `i % size`."""
+    """Copies laid side by side (Tile): output i depends on input `i % inputs`."""
 
-    def inputs(self, outputs: Indices, size: int) -> Indices:
-        return np.unique(outputs % size)
-
-
-def union(sets: Iterable[Indices]) -> Indices:
-    """All indices that are in any of the sets."""
-    return np.unique(np.concatenate([np.empty(0, np.int64), *sets]))
+    def relation(self, outputs: int, inputs: int) -> Relation:
+        return np.arange(outputs)[:, None] % inputs == np.arange(inputs)
 
 
-def bounding_box(rows: Indices, columns: Indices) -> Box:
-    """The smallest box around `rows` x `columns`; (0, 0, 0, 0) when nothing reaches the unit."""
-    if not rows.size or not columns.size:
+def map_size(shape: Sequence[int]) -> tuple[int, int]:
+    """(H, W) of a shape (C, H, W); (1, 1) of any other."""
+    return (shape[1], shape[2]) if len(shape) == 3 else (1, 1)
+
+
+def pull_back(mask: Mask, rows: Relation, columns: Relation) -> Mask:
+    """The inputs that the masked outputs depend on."""
+    reached: Mask = (rows.T.astype(np.float32) @ mask @ columns) > 0
+    return reached
+
+
+def bounding_box(mask: Mask) -> Box:
+    """The smallest box around a mask; (0, 0, 0, 0) around none."""
+    rows, columns = np.flatnonzero(mask.any(1)), np.flatnonzero(mask.any(0))
+    if not rows.size:
         return (0, 0, 0, 0)
     return int(rows[0]), int(columns[0]), int(rows[-1]) + 1, int(columns[-1]) + 1
 

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from copy import deepcopy
+from dataclasses import dataclass, replace
 
 import numpy as np
 import numpy.typing as npt
@@ -17,12 +18,12 @@ from cnnpref.nets.net import Net
 from cnnpref.objective import Objective
 from cnnpref.optim.descent import descend
 from cnnpref.optim.lbfgsb import minimise
-from cnnpref.optim.problem import Evaluate, Evaluation, Observe
+from cnnpref.optim.problem import Evaluation, Observe
 from cnnpref.options import DgnGdOptions, GdOptions, LbfgsOptions, Options, default_preset, resolve
 from cnnpref.param import Draws, Generator, Latent, Param, Pixels
 from cnnpref.recipe import image_steps, latent_steps
 from cnnpref.schedule import Linear
-from cnnpref.solution import Optimum, Solution
+from cnnpref.solution import Optimum, Solution, Status
 from cnnpref.transform import per_row
 
 Initial = Sequence[npt.ArrayLike] | None
@@ -84,25 +85,23 @@ def maximise(
         options = resolve(method, default_preset(objective.shape, where))
     if initial is None and isinstance(options, GdOptions | LbfgsOptions) and options.initial_image:
         initial = [options.initial_image] * len(objective)
-    for what, given in (("initial", initial), ("draws", draws)):
+    each = [seeds] * len(objective) if isinstance(seeds, int) else list(seeds)
+    for what, given in (("seeds", each), ("initial", initial), ("draws", draws)):
         if given is not None and len(given) != len(objective):
             raise UserError(f"{len(given)} {what} for {len(objective)} targets; give one for each")
-    sources = _streams(objective, seeds) if draws is None else list(draws)
-    param, count = _param(net, method, generator), len(objective)
-    if count == 1 and net.device.type == "cpu" and not faithful and draws is None:
-        # The CPU's kernels for a batch of 1 sum in another order than those for larger ones. In
-        # company of itself a lone row comes out as in any batch, to the bit.
-        objective, sources = objective.doubled(), sources + _streams(objective, seeds)
-        initial = None if initial is None else [*initial, *initial]
-    evaluate = _Evaluator(net, objective, param)
-    watch = None if observe is None else _watcher(method, param, evaluate, observe, count)
+    param = _param(net, method, generator)
+    sources = _streams(objective, each) if draws is None else list(draws)
+    task = _Task(net, objective, param, options, sources, initial, observe)
     with faithful_kernels() if faithful else fast_kernels():
-        if isinstance(options, GdOptions | DgnGdOptions):
-            optimum = _descend(param, options, sources, initial, evaluate, watch)
-        else:
-            x = param.start(sources, initial)
-            optimum = minimise(evaluate, x, param.lower, param.upper, options.maxiter, watch)
-        return _solution(param, evaluate, optimum).first(count)
+        solution = task.solve(in_company=not faithful and draws is None)
+        for attempt in range(1, options.retries + 1):
+            dead = [row for row, s in enumerate(solution.status) if s == Status.ZERO_GRADIENT]
+            if dead:
+                again = objective.rows(dead)
+                sources = _streams(again, [each[row] for row in dead], attempt)
+                retry = _Task(net, again, param, options, sources)
+                solution.replace(dead, retry.solve(in_company=True))
+    return solution
 
 
 def _param(net: Net, method: str, generator: Generator | None) -> Param:
@@ -111,6 +110,86 @@ def _param(net: Net, method: str, generator: Generator | None) -> Param:
     if generator is None:
         raise UserError(f"method {method!r} needs a generator; give `generator` or choose another")
     return Latent(net, generator)
+
+
+def _streams(objective: Objective, seeds: Sequence[int], attempt: int = 0) -> list[Draws]:
+    """One random stream per row, from its seed and target."""
+    return [_stream(seed, attempt, objective.identity(row)) for row, seed in enumerate(seeds)]
+
+
+def _stream(seed: int, attempt: int, identity: bytes) -> np.random.RandomState:
+    digest = hashlib.sha256(f"{seed}/{attempt}:".encode() + identity).digest()
+    words = np.frombuffer(digest, "<u4").tolist()
+    return np.random.RandomState(np.random.MT19937(np.random.SeedSequence(words)))
+
+
+@dataclass(frozen=True)
+class _Task:
+    """A batch of targets with all that it takes to maximise them."""
+
+    net: Net
+    objective: Objective
+    param: Param
+    options: Options
+    sources: Sequence[Draws]
+    initial: Initial = None
+    observe: Callable[[Moment], None] | None = None
+
+    def solve(self, in_company: bool) -> Solution:
+        """The batch's solution.
+
+        The CPU's kernels for a batch of 1 sum in another order than those for larger ones: with
+        `in_company` a lone row is run twice, and comes out as in any batch, to the bit.
+        """
+        rows = len(self.objective)
+        if rows > 1 or not in_company or self.net.device.type != "cpu":
+            return self._solve(rows)
+        twins = None if self.initial is None else [*self.initial, *self.initial]
+        sources = [*self.sources, *deepcopy(self.sources)]
+        objective = self.objective.rows([0, 0])
+        return replace(self, objective=objective, sources=sources, initial=twins)._solve(rows)
+
+    def _solve(self, rows: int) -> Solution:
+        evaluate = _Evaluator(self.net, self.objective, self.param)
+        watch = self._watcher(evaluate, rows) if self.observe else None
+        options, param = self.options, self.param
+        if isinstance(options, GdOptions | DgnGdOptions):
+            optimum = self._descend(options, evaluate, watch)
+        else:
+            x = param.start(self.sources, self.initial)
+            optimum = minimise(evaluate, x, param.lower, param.upper, options.maxiter, watch)
+        return _solution(param, evaluate, optimum).first(rows)
+
+    def _descend(
+        self, options: GdOptions | DgnGdOptions, evaluate: _Evaluator, watch: Observe | None
+    ) -> Optimum:
+        param, sources = self.param, self.sources
+        if isinstance(options, GdOptions):
+            # the original draws in this order: noise for the scale, the start, the jitter
+            scales = torch.tensor([np.linalg.norm(param.noise(source)) / 2 for source in sources])
+            x = param.start(sources, self.initial)
+            steps, normalise = image_steps(options, sources, scales.to(x)), options.grad_normalize
+        else:
+            x = param.start(sources, self.initial)
+            steps, normalise = latent_steps(options, param.lower, param.upper), True
+        rate = Linear(options.lr_start, options.lr_end, options.iter_n)
+        momentum = Linear(options.momentum_start, options.momentum_end, options.iter_n)
+        return descend(evaluate, x, rate, momentum, steps, normalise, options.patience, watch)
+
+    def _watcher(self, evaluate: _Evaluator, rows: int) -> Observe:
+        """Calls the user's observer with the pictures that belong to the method."""
+        updated = isinstance(self.options, GdOptions)
+
+        def watch(count: int, x: Tensor, activations: Tensor) -> None:
+            def pictures() -> npt.NDArray[np.float32]:
+                if updated:
+                    return self.param.picture(x[:rows])
+                return self.net.space.decode(evaluate.images[:rows].cpu().numpy())
+
+            assert self.observe
+            self.observe(Moment(count, x[:rows], activations[:rows], pictures))
+
+        return watch
 
 
 class _Evaluator:
@@ -143,61 +222,6 @@ class _Evaluator:
         images = self.param.image(x)
         self.images = images.detach()
         return self.objective.score(self.net.activations(images, self.objective.layer))
-
-
-def _watcher(
-    method: str,
-    param: Param,
-    evaluator: _Evaluator,
-    observe: Callable[[Moment], None],
-    rows: int,
-) -> Observe:
-    """Calls the user's observer with the pictures that belong to the method."""
-
-    def watch(count: int, x: Tensor, activations: Tensor) -> None:
-        def pictures() -> npt.NDArray[np.float32]:
-            if method == "gd":
-                return param.picture(x[:rows])
-            return evaluator.net.space.decode(evaluator.images[:rows].cpu().numpy())
-
-        observe(Moment(count, x[:rows], activations[:rows], pictures))
-
-    return watch
-
-
-def _streams(objective: Objective, seeds: int | Sequence[int]) -> list[Draws]:
-    """One random stream per row, from its seed and target."""
-    each = [seeds] * len(objective) if isinstance(seeds, int) else list(seeds)
-    if len(each) != len(objective):
-        raise UserError(f"{len(each)} seeds for {len(objective)} targets; give one, or one each")
-    return [_stream(seed, objective.identity(row)) for row, seed in enumerate(each)]
-
-
-def _stream(seed: int, identity: bytes) -> np.random.RandomState:
-    digest = hashlib.sha256(f"{seed}:".encode() + identity).digest()
-    words = np.frombuffer(digest, "<u4").tolist()
-    return np.random.RandomState(np.random.MT19937(np.random.SeedSequence(words)))
-
-
-def _descend(
-    param: Param,
-    options: GdOptions | DgnGdOptions,
-    sources: Sequence[Draws],
-    initial: Initial,
-    evaluate: Evaluate,
-    watch: Observe | None,
-) -> Optimum:
-    if isinstance(options, GdOptions):
-        # the original draws in this order: a noise image for the scale, the start, the jitter
-        scales = torch.tensor([np.linalg.norm(param.noise(source)) / 2 for source in sources])
-        x = param.start(sources, initial)
-        steps, normalise = image_steps(options, sources, scales.to(x)), options.grad_normalize
-    else:
-        x = param.start(sources, initial)
-        steps, normalise = latent_steps(options, param.lower, param.upper), True
-    rate = Linear(options.lr_start, options.lr_end, options.iter_n)
-    momentum = Linear(options.momentum_start, options.momentum_end, options.iter_n)
-    return descend(evaluate, x, rate, momentum, steps, normalise, watch)
 
 
 def _solution(param: Param, evaluate: _Evaluator, optimum: Optimum) -> Solution:

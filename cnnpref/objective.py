@@ -122,10 +122,10 @@ class Objective:
         tensors = (t.to(device) for t in (self.index, self.weight, self.member))
         return Objective(self.layer, self.shape, *tensors)
 
-    def doubled(self) -> Objective:
-        """The same targets twice, for a batch of 2B."""
-        twice = (torch.cat([t, t]) for t in (self.index, self.weight, self.member))
-        return Objective(self.layer, self.shape, *twice)
+    def rows(self, chosen: Sequence[int]) -> Objective:
+        """Some of the targets, in that order; a row may come more than once."""
+        tensors = (t[list(chosen)] for t in (self.index, self.weight, self.member))
+        return Objective(self.layer, self.shape, *tensors)
 
     def score(self, activations: Tensor) -> tuple[Tensor, Tensor]:
         """What to maximise (weighted) and what to report (the plain sum), (B,) each.

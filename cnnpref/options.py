@@ -28,6 +28,10 @@ class GdOptions:
         clip_extreme, ..._every, e_pct_start, e_pct_end: clip this share of extreme values.
         clip_small_norm, ..._every, n_pct_start, n_pct_end: zero this share of pixels, by norm.
         clip_small_contribution, ..., c_pct_start, c_pct_end: by norm of pixel times gradient.
+        unshift_momentum: move all of the momentum back with the image after its jitter; the
+            original leaves the newest gradient where the jitter had put it.
+        patience: stop a unit whose activation has not risen for so many iterations; 0 is never.
+        retries: how often a unit without gradient starts anew, from other noise.
     """
 
     feature_weight: float = 1.0
@@ -65,6 +69,9 @@ class GdOptions:
     clip_small_contribution_every: int = 4
     c_pct_start: float = 5.0
     c_pct_end: float = 5.0
+    unshift_momentum: bool = False
+    patience: int = 0
+    retries: int = 0
 
 
 @dataclass(frozen=True)
@@ -75,11 +82,13 @@ class LbfgsOptions:
         feature_weight: what the target's activation is multiplied with.
         initial_image: an RGB colour (0..255) to start from; None is uniform noise.
         maxiter: most iterations.
+        retries: how often a unit without gradient starts anew, from noise.
     """
 
     feature_weight: float = 1.0
     initial_image: tuple[float, float, float] | None = None
     maxiter: int = 500
+    retries: int = 0
 
 
 @dataclass(frozen=True)
@@ -92,6 +101,8 @@ class DgnGdOptions:
         lr_start, lr_end: step length, in the scale of the features.
         momentum_start, momentum_end: share of the last step that is kept.
         decay_start, decay_end: share of the features that is lost per iteration.
+        patience: stop a unit whose activation has not risen for so many iterations; 0 is never.
+        retries: how often a unit without gradient starts anew, from other features.
     """
 
     feature_weight: float = 1.0
@@ -102,6 +113,8 @@ class DgnGdOptions:
     momentum_end: float = 0.9
     decay_start: float = 0.01
     decay_end: float = 0.01
+    patience: int = 0
+    retries: int = 0
 
 
 @dataclass(frozen=True)
@@ -111,10 +124,12 @@ class DgnLbfgsOptions:
     Attributes:
         feature_weight: what the target's activation is multiplied with.
         maxiter: most iterations.
+        retries: how often a unit without gradient starts anew, from other features.
     """
 
     feature_weight: float = 1.0
     maxiter: int = 500
+    retries: int = 0
 
 
 Options = GdOptions | LbfgsOptions | DgnGdOptions | DgnLbfgsOptions
@@ -214,7 +229,7 @@ def _checked(name: str, kind: str, value: Any) -> Any:
         _require(isinstance(value, bool), name, value, "true or false")
         return value
     if kind == "int":
-        least = 0 if name.endswith("jitter_size") else 1
+        least = 0 if name.endswith(("jitter_size", "patience", "retries")) else 1
         _require(number and value == int(value) >= least, name, value, f"an integer >= {least}")
         return int(value)
     low, high = _range(name)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from functools import partial
+from typing import Any
 
 import numpy as np
 import torch
@@ -28,12 +29,18 @@ def image_steps(o: GdOptions, sources: Sequence[Draws], scales: Tensor) -> Steps
         sources: the random source of each row; the jitter is drawn here, iteration by iteration.
         scales: half the norm of a noise image, by which penalties are scaled, (B,).
     """
-    shifts: dict[str, Step] = {}
+    shifts: dict[str, Any] = {}
     if o.image_jitter:
         offsets = _jitter_offsets(o, sources).to(scales.device)  # (iterations, 2, B)
         shifts["shift"] = lambda x, t: transform.shift(x, *offsets[t])
         shifts["unshift"] = lambda x, t: transform.shift(x, *-offsets[t])
-    return Steps(**shifts, penalties=_penalties(o, scales), edits=_edits(o), finish=_finish(o))
+    return Steps(
+        **shifts,
+        penalties=_penalties(o, scales),
+        edits=_edits(o),
+        finish=_finish(o),
+        unshift_newest=o.unshift_momentum,
+    )
 
 
 def latent_steps(o: DgnGdOptions, lower: Tensor, upper: Tensor) -> Steps:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 
@@ -70,3 +71,10 @@ class Solution:
             self.status[:count],
             None if self.latents is None else self.latents[:count],
         )
+
+    def replace(self, rows: Sequence[int], other: Solution) -> None:
+        """Put the rows of another solution in the place of these rows."""
+        for name, value in vars(self).items():
+            for place, row in enumerate(rows):
+                if value is not None:
+                    value[row] = getattr(other, name)[place]

@@ -280,3 +280,70 @@ def test_the_observer_sees_what_is_returned(net: CaffeNet, generator: Generator)
         assert len(moments) == max(map(len, solution.activations))
         if method == "gd":
             assert np.array_equal(moments[-1][1], solution.images)
+
+
+def test_a_dead_unit_starts_anew_when_told(net: CaffeNet) -> None:
+    """Every unit of relu1 is dead on a black image; noise wakes it."""
+    bias = list(net.parameters())[1]
+    kept = bias.clone()
+    bias -= 1000  # mean-subtracted black is about -110, times weights of 0.1
+    objective = cnnpref.Objective.units(net, "relu1", [0, 1])
+    try:
+        first, again = (
+            cnnpref.maximise(
+                net,
+                objective,
+                "lbfgs",
+                resolve("lbfgs", "lower", {"maxiter": 3, "retries": retries}),
+            )
+            for retries in (0, 3)
+        )
+    finally:
+        bias.copy_(kept)
+    assert first.status == ["zero-gradient"] * 2
+    assert again.status == ["zero-gradient"] * 2  # this bias is beyond any image
+    assert np.ptp(first.images) < 1e-3
+    assert np.ptp(again.images) > 100
+
+
+def test_retries_leave_living_units_alone(net: CaffeNet) -> None:
+    objective = cnnpref.Objective.units(net, "relu1", list(range(10)))
+    plain, retried = (
+        cnnpref.maximise(
+            net, objective, "lbfgs", resolve("lbfgs", "lower", {"maxiter": 3, "retries": retries})
+        )
+        for retries in (0, 2)
+    )
+    dead = [row for row, status in enumerate(plain.status) if status == "zero-gradient"]
+    assert dead
+    assert len(dead) < 10
+    assert "ok" in {str(retried.status[row]) for row in dead}
+    for row in set(range(10)) - set(dead):
+        assert np.array_equal(plain.images[row], retried.images[row])
+
+
+def test_a_unit_that_rises_no_more_stops(net: CaffeNet) -> None:
+    """Alone and in a batch, at the same iteration."""
+    options = resolve("gd", "higher", {"iter_n": 60, "patience": 5, "image_jitter": False})
+    solution = cnnpref.maximise(net, cnnpref.Objective.units(net, "fc", [0, 1, 2]), "gd", options)
+    alone = cnnpref.maximise(net, cnnpref.Objective.units(net, "fc", [1]), "gd", options)
+    trace = solution.activations[1]
+    assert len(trace) < 60
+    assert len(trace) - 1 - int(trace.argmax()) == 5
+    assert np.array_equal(alone.activations[0], trace)
+    assert np.array_equal(alone.images[0], solution.images[1])
+
+
+def test_momentum_can_move_back_with_the_image(net: CaffeNet) -> None:
+    """One switch changes the run with jitter, and nothing without."""
+    for jitter, same in ((True, False), (False, True)):
+        images = [
+            cnnpref.maximise(
+                net,
+                cnnpref.Objective.units(net, "fc", [0]),
+                "gd",
+                resolve("gd", "reference", given | {"iter_n": 5, "image_jitter": jitter}),
+            ).images
+            for given in ({}, {"unshift_momentum": True})
+        ]
+        assert np.array_equal(*images) == same

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from cnnpref.errors import UserError, suggest
-from cnnpref.geometry import Box, Indices, bounding_box, unit_position
+from cnnpref.geometry import Box, Mask, bounding_box, map_size, unit_position
 from cnnpref.image import InputSpace
 
 Shape = tuple[int, ...]
@@ -58,8 +58,8 @@ class Net(ABC):
         """
 
     @abstractmethod
-    def support(self, layer: str, rows: Indices, columns: Indices) -> tuple[Indices, Indices]:
-        """The rows and columns of the image that reach these rows and columns of a layer."""
+    def support(self, layer: str, mask: Mask) -> Mask:
+        """The pixels of the image (H, W) that reach the masked positions of a layer's map."""
 
     @abstractmethod
     def parameters(self) -> Iterator[Tensor]:
@@ -88,24 +88,20 @@ class Net(ABC):
             where: "center" or (y, x) of a map, or a mask of the layer's shape, non-zero at the
                 targets. Without meaning for a layer that has no map.
         """
-        rows, columns = _targets(self.layer_shape(layer), where)
-        return bounding_box(*self.support(layer, rows, columns))
+        return bounding_box(self.support(layer, _targets(self.layer_shape(layer), where)))
 
 
-def _targets(
-    shape: Shape, where: str | Sequence[int] | npt.NDArray[np.bool_]
-) -> tuple[Indices, Indices]:
-    """Rows and columns of a layer that hold targets; 0 and 0 where the layer has no map."""
-    mask = np.asarray(where) if not isinstance(where, str) else None
-    if mask is not None and mask.shape == shape and mask.shape != (2,):
-        hit = mask != 0
-        if len(shape) != 3:
-            return np.zeros(1, np.int64), np.zeros(1, np.int64)
-        return np.flatnonzero(hit.any((0, 2))), np.flatnonzero(hit.any((0, 1)))
+def _targets(shape: Shape, where: str | Sequence[int] | npt.NDArray[np.bool_]) -> Mask:
+    """The positions of a layer's map that hold targets."""
+    given = np.asarray(where)
+    if given.shape == shape and given.shape != (2,):
+        return (given != 0).reshape(-1, *map_size(shape)).any(0)
     if len(shape) != 3:
-        return np.zeros(1, np.int64), np.zeros(1, np.int64)
+        return np.ones((1, 1), bool)
     try:
         y, x = unit_position(shape, where if isinstance(where, str) else list(where))
     except ValueError as error:
         raise UserError(f"{error}; give 'center', (y, x) or a mask of shape {shape}") from None
-    return np.array([y]), np.array([x])
+    mask = np.zeros(map_size(shape), bool)
+    mask[y, x] = True
+    return mask

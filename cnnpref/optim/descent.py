@@ -12,6 +12,8 @@ from cnnpref.optim.problem import Evaluate, Observe
 from cnnpref.schedule import Linear
 from cnnpref.solution import Optimum, Status
 
+_CHECK_EVERY = 10  # iterations between looks at whether any row still runs: a look stalls a GPU
+
 
 @dataclass(frozen=True)
 class Steps:
@@ -22,6 +24,8 @@ class Steps:
         penalties: (x, t) -> what is added to the velocity.
         edits: (x, gradient, t) -> x, after the update, in the moved frame.
         finish: (x, t) -> x, at the end, in the frame of the image.
+        unshift_newest: whether the newest gradient in the velocity moves back, too. The original
+            leaves it where it is.
     """
 
     shift: Callable[[Tensor, int], Tensor] | None = None
@@ -29,6 +33,7 @@ class Steps:
     penalties: Sequence[Callable[[Tensor, int], Tensor]] = ()
     edits: Sequence[Callable[[Tensor, Tensor, int], Tensor]] = ()
     finish: Sequence[Callable[[Tensor, int], Tensor]] = ()
+    unshift_newest: bool = False
 
 
 def descend(
@@ -38,12 +43,10 @@ def descend(
     momentum: Linear,
     steps: Steps,
     normalise: bool = True,
+    patience: int = 0,
     observe: Observe | None = None,
 ) -> Optimum:
     """`rate.steps` iterations of v = momentum * v + g; x = x - rate * v.
-
-    The frame moves with x and with v, except that the newest gradient in v is left in the moved
-    frame: the original's behaviour, kept.
 
     Args:
         evaluate: values and gradients; larger values count as better.
@@ -52,6 +55,7 @@ def descend(
         momentum: schedule of the share of the last step that is kept.
         steps: what else happens in an iteration.
         normalise: divide each row's gradient by its mean absolute value.
+        patience: a row whose value has not risen for so many iterations stops; 0 is never.
         observe: called after each iteration.
 
     Returns:
@@ -61,7 +65,8 @@ def descend(
     v = torch.zeros_like(x)
     best, record = x.clone(), torch.full((len(x),), -torch.inf, device=x.device)
     alive = torch.ones(len(x), dtype=torch.bool, device=x.device)
-    moved = torch.zeros_like(alive)
+    moved, waiting = torch.zeros_like(alive), alive
+    risen = torch.zeros(len(x), dtype=torch.long, device=x.device)  # last iteration of a new best
     trace = torch.full((len(x), rate.steps), torch.nan, device=x.device)
     for t in range(rate.steps):
         start = x
@@ -71,9 +76,10 @@ def descend(
         size = g.flatten(1).abs().mean(1)
         alive = alive & values.isfinite() & size.isfinite()
         moved = moved | (size > 0)
-        trace[:, t] = torch.where(alive, values, torch.nan)
-        better = alive & (values > record)
-        record = torch.where(better, values, record)
+        running = alive & waiting
+        trace[:, t] = torch.where(running, values, torch.nan)
+        better = running & (values > record)
+        record, risen = torch.where(better, values, record), torch.where(better, t, risen)
         best = torch.where(better.reshape(rows), start, best)
         if normalise:
             g = g / torch.where(size > 0, size, 1).reshape(rows)
@@ -84,12 +90,17 @@ def descend(
         for edit in steps.edits:
             x = edit(x, g, t)
         if steps.unshift:
-            x, v = steps.unshift(x, t), steps.unshift(v - g, t) + g
+            left = 0 if steps.unshift_newest else g
+            x, v = steps.unshift(x, t), steps.unshift(v - left, t) + left
         for step in steps.finish:
             x = step(x, t)
-        x = torch.where(alive.reshape(rows), x, start)
+        x = torch.where(running.reshape(rows), x, start)
         if observe:
             observe(t + 1, x, values)
+        if patience:
+            waiting = waiting & (t - risen < patience)
+            if t % _CHECK_EVERY == 0 and not (alive & waiting).any():
+                break
     return Optimum(x, best, trace, _statuses(alive, moved))
 
 

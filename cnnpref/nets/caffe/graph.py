@@ -159,6 +159,8 @@ class Graph:
             result = layer.forward(*(torch.empty(shape, device="meta") for shape in bottoms))
             tops = result if isinstance(result, tuple) else (result,)
             _require_number("top", len(layer.message.top), len(tops), len(tops))
+            for top in tops:
+                require(top.numel() > 0, f"too small for it: the top would be {list(top.shape)}")
         except (ValueError, RuntimeError, TypeError) as error:
             raise layer_error(layer, error, bottoms) from None
         self._want(layer, wanted)

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from cnnpref.errors import UserError, suggest
-from cnnpref.geometry import Indices, Whole, union
+from cnnpref.geometry import Mask, map_size, pull_back
 from cnnpref.image import InputSpace
 from cnnpref.nets.caffe.files import (
     PathLike,
@@ -28,7 +28,6 @@ from cnnpref.nets.kernels import faithful_kernels
 from cnnpref.nets.net import Net
 
 Mean = Sequence[float] | PathLike | None
-_NOTHING = np.empty(0, np.int64)
 
 
 class CaffeNet(Net):
@@ -76,30 +75,30 @@ class CaffeNet(Net):
                 values.update(zip(node.tops, tops, strict=False))
         return values
 
-    def support(self, layer: str, rows: Indices, columns: Indices) -> tuple[Indices, Indices]:
+    def support(self, layer: str, mask: Mask) -> Mask:
         self.layer_shape(layer)
         value = self.graph.layers[layer]
-        reached = {value: (rows, columns)}
+        reached = {value: mask}
         for node in reversed(self.graph.ancestors([value])):
             for index, bottom in enumerate(node.bottoms):
                 for top in reached.keys() & set(node.tops):
                     found = self._reaching(node, index, top, reached[top])
-                    known = reached.get(bottom, (_NOTHING, _NOTHING))
-                    reached[bottom] = union((known[0], found[0])), union((known[1], found[1]))
-        return reached.get(self._image, (_NOTHING, _NOTHING))
+                    reached[bottom] = reached[bottom] | found if bottom in reached else found
+        return reached.get(self._image, np.zeros(map_size(self.input_shape), bool))
 
-    def _reaching(
-        self, node: Node, index: int, top: int, targets: tuple[Indices, Indices]
-    ) -> tuple[Indices, Indices]:
-        """The rows and columns of a bottom that reach those of a top; 0 where there is no map."""
+    def _reaching(self, node: Node, index: int, top: int, mask: Mask) -> Mask:
+        """The positions of a bottom that reach the masked ones of a top."""
         shapes = self.graph.shapes
         bottoms, bottom = [shapes[b] for b in node.bottoms], shapes[node.bottoms[index]]
-        maps = len(bottom) == 4 and len(shapes[top]) == 4
-        found = []
-        for axis, outputs in zip((-2, -1), targets, strict=True):
-            reach = node.layer.reach(index, bottoms, shapes[top], axis) if maps else Whole()
-            found.append(reach.inputs(outputs, bottom[axis] if len(bottom) == 4 else 1))
-        return found[0], found[1]
+        if len(bottom) != 4 or len(shapes[top]) != 4:
+            return np.full(map_size(bottom[1:]), mask.any())
+        rows, columns = (
+            node.layer.reach(index, bottoms, shapes[top], axis).relation(
+                shapes[top][axis], bottom[axis]
+            )
+            for axis in (-2, -1)
+        )
+        return pull_back(mask, rows, columns)
 
 
 def load_caffe(

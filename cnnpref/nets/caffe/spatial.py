@@ -64,6 +64,9 @@ class _Kernel(Layer):
     def _bias(self) -> Tensor | None:
         return self.weights[1] if len(self.weights) > 1 else None
 
+    def _window(self, axis: int) -> Window:
+        return Window(self.kernel[axis], self.stride[axis], self.pad[axis], self.dilation[axis])
+
     def forward(self, *bottoms: Tensor) -> tuple[Tensor, ...]:
         return tuple(self._apply(x) for x in bottoms)
 
@@ -81,7 +84,7 @@ class Convolution(_Kernel):
         return convolve(x, self.weights[0], self._bias(), *geometry)
 
     def reach(self, bottom: int, bottoms: Sequence[Shape], top: Shape, axis: int) -> Reach:
-        return Window(self.kernel[axis], self.stride[axis], self.pad[axis], self.dilation[axis])
+        return self._window(axis)
 
 
 @layer("Deconvolution", most=math.inf)
@@ -97,7 +100,7 @@ class Deconvolution(_Kernel):
         return convolve(x, self.weights[0], self._bias(), *geometry)
 
     def reach(self, bottom: int, bottoms: Sequence[Shape], top: Shape, axis: int) -> Reach:
-        return Transposed(self.kernel[axis], self.stride[axis], self.pad[axis], self.dilation[axis])
+        return Transposed(self._window(axis))
 
 
 @layer("Pooling")

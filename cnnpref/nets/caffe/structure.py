@@ -11,7 +11,7 @@ from math import prod
 import torch
 from torch import Tensor
 
-from cnnpref.geometry import Reach, Same, Whole, Wrapped
+from cnnpref.geometry import Nothing, Reach, Same, Whole, Wrapped
 from cnnpref.nets.caffe.files import SCHEMA
 from cnnpref.nets.caffe.layer import Blob, Layer, Shape, canonical_axis, layer, require
 
@@ -199,6 +199,8 @@ class Crop(Layer):
         return x
 
     def reach(self, bottom: int, bottoms: Sequence[Shape], top: Shape, axis: int) -> Reach:
+        if bottom == 1:  # only its size matters
+            return Nothing()
         cropped = axis + len(top) - self.axis
         return Same(self.offsets[cropped]) if cropped >= 0 else Same()
 
