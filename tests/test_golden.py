@@ -19,19 +19,23 @@ import torch
 from torch import Tensor
 
 import cnnpref
+from cnnpref.maximisation import Moment
 from cnnpref.nets.caffe import CaffeNet
 from cnnpref.options import resolve
+from cnnpref.param import Generator
 from cnnpref.prefer_img_gd import generate_image
 
 SHARED = Path(__file__).resolve().parents[2] / "shared"
 GOLDEN, NETS = SHARED / "golden", SHARED / "nets"
 pytestmark = pytest.mark.skipif(not GOLDEN.is_dir(), reason="the recorded runs are not here")
 
+FILES = ("prototxt", "caffemodel")
 HALF = 4e-4  # of a value stored in half precision
-# Per layer: tolerance after iterations 1, 2, 5, 10, 50. A float error of 1e-7 stays what it is
-# until it flips a ReLU or a maximum; from then on it grows. conv1 has nothing to flip. For fire5 a
-# flip comes after iteration 10 at the earliest, for conv10 before iteration 2 (noise floor: 1e-4
-# there, 0.02 at iteration 5, 1 at iteration 50).
+ITERATIONS = (1, 2, 5, 10, 50)
+# Per layer: tolerance after these iterations of gd. A float error of 1e-7 stays what it is until it
+# flips a ReLU or a maximum; from then on it grows. conv1 has nothing to flip. For fire5 a flip
+# comes after iteration 10 at the earliest, for conv10 before iteration 2 (noise floor: 1e-4 there,
+# 0.02 at iteration 5, 1 at iteration 50).
 TOLERANCE = {
     "conv1": (1e-6, 1e-6, 2e-6, HALF, HALF),
     "fire5/expand3x3": (1e-6, 1e-6, 2e-6, HALF, 0.5),
@@ -39,11 +43,24 @@ TOLERANCE = {
 }
 FLOOR = {
     "conv1": ("0", "0", "0", "0", "0"),
-    "fire5/expand3x3": ("7e-8", "1e-7", "7e-7", "2e-5", "1e-5 (exlow 0.3)"),
+    "fire5/expand3x3": ("7e-8", "1e-7", "7e-7", "2e-5", "1e-5"),
     "conv10": ("1e-5", "1e-4", "0.02", "0.3", "1"),
+    "sq_gd_fire5_expand3x3_exlow": ("3e-8", "4e-8", "7e-7", "2e-6", "0.3"),
+    "sq_gd_conv10_exhigh": ("6e-6", "2e-5", "9e-3", "0.04", "0.2"),
+    "sq_lbfgs_conv1": "1e-7 throughout",
+    "sq_lbfgs_conv10": "2e-6 to evaluation 5, 1e-5 at 8, 1e-2 at 31",
+    "dgn_gd_conv10": "3e-5, 4e-3, 0.4, 0.7 at iterations 1, 2, 5, 10",
+    "dgn_lbfgs_conv10": "1e-6, 2e-5, 2e-4 at evaluations 1, 2, 3",
 }
-ITERATIONS = (1, 2, 5, 10, 50)
 GD_RUNS = sorted(path.stem for path in GOLDEN.glob("sq_gd_*.npz"))
+# The other methods: layer, weight, options, and the largest error of each evaluation that is
+# compared (the loss of lbfgs, the features of dgn_gd), from the noise floor.
+OTHER_RUNS: dict[str, tuple[str, str, float, dict[str, Any], tuple[float, ...]]] = {
+    "sq_lbfgs_conv1": ("lbfgs", "conv1", 1.0, {"maxiter": 30}, (1e-6,) * 99),
+    "sq_lbfgs_conv10": ("lbfgs", "conv10", 10.0, {"maxiter": 30}, (2e-5,) * 5),
+    "dgn_gd_conv10": ("dgn_gd", "conv10", 10.0, {"iter_n": 20}, (1e-4, 2e-2)),
+    "dgn_lbfgs_conv10": ("dgn_lbfgs", "conv10", 10.0, {"maxiter": 10}, (1e-5, 1e-4, 1e-3)),
+}
 
 
 @cache
@@ -84,10 +101,11 @@ def gd_errors(name: str, rows: int = 1) -> tuple[list[list[float]], np.ndarray]:
     masks = np.stack([target(layer)] * rows)
     errors, activations = [], []
 
-    def observe(i: int, x: Tensor, values: Tensor) -> None:
-        activations.append(values.numpy())
-        if i in ITERATIONS:
-            errors.append([distance(row.numpy(), recorded[f"img{i}"]) for row in x])
+    def observe(moment: Moment) -> None:
+        activations.append(moment.activations.numpy())
+        if moment.count in ITERATIONS:
+            image = recorded[f"img{moment.count}"]
+            errors.append([distance(row.numpy(), image) for row in moment.variables])
 
     cnnpref.maximise(
         net,
@@ -178,15 +196,94 @@ def check_gradient(recorded: dict[str, Any], row: int, blob: Tensor, image: Tens
     assert np.abs(at - recorded["grad_val"][row]).max() <= 2e-6 * largest, name
 
 
+@cache
+def other_run(name: str) -> tuple[list[float], list[float], list[np.ndarray], np.ndarray]:
+    """Errors per evaluation, activations, pictures per evaluation, the returned picture."""
+    method, layer, weight, options, _ = OTHER_RUNS[name]
+    recorded, net = recording(name), squeezenet()
+    generator = cnnpref.load_caffe(*(NETS / f"generator_small.{e}" for e in FILES))
+    start = recorded["init_image" if method == "lbfgs" else "init_feat"]
+    errors, activations, pictures = [], [], []
+
+    def observe(moment: Moment) -> None:
+        evaluation, activation = moment.count - 1, float(moment.activations[0])
+        activations.append(activation)
+        pictures.append(moment.pictures()[0])
+        if method == "dgn_gd":
+            found, theirs = moment.variables[0].numpy(), recorded["feat"][evaluation]
+            errors.append(distance(found, theirs))
+        elif evaluation < len(recorded["loss"]):
+            theirs = recorded["loss"][evaluation]
+            errors.append(abs(-weight * activation - theirs) / abs(theirs))
+
+    solution = cnnpref.maximise(
+        net,
+        cnnpref.Objective.masks(net, layer, target(layer)[None], weight),
+        method,
+        resolve(method, "reference", options),
+        generator=Generator(generator),
+        initial=[start],
+        observe=observe,
+        faithful=True,
+    )
+    return errors, activations, pictures, solution.images[0]
+
+
+@pytest.mark.parametrize("name", OTHER_RUNS)
+def test_other_methods(name: str) -> None:
+    errors, *_ = other_run(name)
+    for i, allowed in enumerate(OTHER_RUNS[name][-1]):
+        assert errors[i] <= allowed, f"evaluation {i + 1}"
+
+
+def test_lbfgs_images() -> None:
+    """The second point that is evaluated; and, for conv1, all samples and the final image."""
+    encode = squeezenet().space.encode
+    for layer in ("conv1", "conv10"):
+        _, _, pictures, _ = other_run(f"sq_lbfgs_{layer}")
+        second = recording(f"sq_lbfgs_{layer}")["x_eval2"]
+        assert distance(encode(pictures[1]), second) <= 1e-6
+    recorded = recording("sq_lbfgs_conv1")
+    _, _, pictures, final = other_run("sq_lbfgs_conv1")
+    assert len(pictures) == len(recorded["loss"])
+    assert distance(encode(final), recorded["final"]) <= 1e-6
+    samples = [encode(p).ravel()[recorded["sample_index"]] for p in pictures]
+    assert distance(np.array(samples), recorded["x_samples"]) <= 1e-6
+
+
+def test_dgn_gd_images() -> None:
+    recorded = recording("dgn_gd_conv10")
+    _, _, pictures, _ = other_run("dgn_gd_conv10")
+    encode = squeezenet().space.encode
+    assert distance(encode(pictures[0]), recorded["img1"]) <= 2e-6
+    assert distance(encode(pictures[1]), recorded["img2_f16"]) <= 1e-3
+
+
+@pytest.mark.parametrize("name", ["sq_lbfgs_conv10", "dgn_gd_conv10", "dgn_lbfgs_conv10"])
+def test_chaotic_runs_rise_as_far(name: str) -> None:
+    """Where single steps cannot be compared: the rise from the first to the best activation."""
+    _, activations, _, _ = other_run(name)
+    recorded = recording(name)
+    weight = OTHER_RUNS[name][2]
+    theirs = recorded["act_sum"] if "act_sum" in recorded else -recorded["loss"] / weight
+    rise, expected = max(activations) - activations[0], max(theirs) - theirs[0]
+    assert 0.7 <= rise / expected <= 1.4
+
+
 def main() -> None:
-    print(f"{'run':42}{'it 1':>9}{'it 2':>9}{'it 5':>9}{'it 10':>9}{'it 50':>9}   activation at 50")
+    heads = [f"it {i}" for i in ITERATIONS]
+    print(f"{'run':42}" + "".join(f"{h:>9}" for h in heads) + "   activation at 50: ours (theirs)")
     for name in GD_RUNS:
         (errors,), activations = gd_errors(name)
         recorded = recording(name)
         layer = json.loads(str(recorded["meta"]))["layer"]
         ours, theirs = activations[-1, 0], recorded["act_sum"][-1]
         print(f"{name:42}" + "".join(f"{e:9.0e}" for e in errors) + f"   {ours:.6g} ({theirs:.6g})")
-        print(f"{'  noise floor':42}" + "".join(f"{f:>9}" for f in FLOOR[layer]))
+        print(f"{'  noise floor':42}" + "".join(f"{f:>9}" for f in FLOOR.get(name, FLOOR[layer])))
+    for name in OTHER_RUNS:
+        errors, *_ = other_run(name)
+        print(f"{name:42}" + " ".join(f"{e:.0e}" for e in errors[:12]) + " ...")
+        print(f"{'  noise floor':42}{FLOOR[name]}")
 
 
 if __name__ == "__main__":
