@@ -9,7 +9,7 @@ demo: .venv/.workflow
 	$(BIN)/snakemake --cores $(CORES)
 
 test: .venv/.test
-	$(BIN)/pytest
+	$(BIN)/pytest --numprocesses $(CORES) --dist loadfile
 
 lint: .venv/.lint
 	$(BIN)/ruff check

@@ -11,9 +11,12 @@ import torch
 import cnnpref
 from cnnpref.nets.caffe import save_caffemodel
 
+torch.set_num_threads(1)  # the tests' files run side by side
+
 TINY = """
 name: "tiny"
-layer { name: "data" type: "Input" top: "data" input_param { shape { dim: 1 dim: 3 dim: 12 dim: 12 } } }
+layer { name: "data" type: "Input" top: "data"
+  input_param { shape { dim: 1 dim: 3 dim: 12 dim: 12 } } }
 layer { name: "conv1" type: "Convolution" bottom: "data" top: "conv1"
   convolution_param { num_output: 6 kernel_size: 5 } }
 layer { name: "relu1" type: "ReLU" bottom: "conv1" top: "conv1" }

@@ -228,7 +228,7 @@ BAD: dict[str, tuple[Callable[[Path, Config], Config], list[str]]] = {
     ),
     "prototxt with a syntax error": (
         lambda p, c: edited(p, c, 'type: "ReLU"', 'type "ReLU"'),
-        ["edited.prototxt", "6:28"],
+        ["edited.prototxt", "7:28"],
     ),
     "unknown layer type": (
         lambda p, c: edited(p, c, 'type: "ReLU"', 'type: "Relux"'),

@@ -21,6 +21,9 @@ from cnnpref.store import check_unit, open_layer, read_unit
 ROOT = Path(__file__).parents[1]
 Config = dict[str, Any]
 
+# Enough for most questions: units and the file collected from them; saves the sheets' time.
+LAYER_FILE = "results/mine/layers/conv1.h5"
+
 
 class Project:
     """A working directory with a config, in which Snakemake runs."""
@@ -36,7 +39,7 @@ class Project:
     def snakemake(self, *args: str, **changes: Any) -> subprocess.CompletedProcess[str]:
         """Run with the config, changed for good."""
         self.change(**changes)
-        return self.call("--configfile", "mine.yaml", *args)
+        return self.call(*args, "--configfile", "mine.yaml")
 
     def call(self, *args: str) -> subprocess.CompletedProcess[str]:
         command = [sys.executable, "-m", "snakemake", "--cores", "2"]
@@ -134,29 +137,29 @@ def test_another_batch_size_reruns_nothing(finished: Project) -> None:
 
 
 def test_added_units_alone_are_computed(finished: Project) -> None:
-    output = finished.succeed(layers={"conv1": {"units": "0-4"}}, batch=3)
-    assert counts(output) == {"generate": 1, "collect": 1, "sheets": 1, "gallery": 1}
+    output = finished.succeed(LAYER_FILE, layers={"conv1": {"units": "0-4"}}, batch=3)
+    assert counts(output) == {"generate": 1, "collect": 1}
     assert "conv1/gd: 1 of 2 units to do, 1 already valid" in finished.log("conv1/*/3-4.log")
 
 
 def test_fewer_units_make_the_layer_file_anew(finished: Project) -> None:
-    output = finished.succeed(layers={"conv1": {"units": "0-2"}})
-    assert counts(output) == {"collect": 1, "sheets": 1, "gallery": 1}
-    with open_layer(finished.folder / "results/mine/layers/conv1.h5") as methods:
+    output = finished.succeed(LAYER_FILE, layers={"conv1": {"units": "0-2"}})
+    assert counts(output) == {"collect": 1}
+    with open_layer(finished.folder / LAYER_FILE) as methods:
         assert [row.unit for row in methods["gd"].rows()] == [0, 1, 2]
 
 
 def test_changed_options_go_beside_the_old_results_and_back(finished: Project) -> None:
     before = finished.unit(0)
     stamp, digest = before.stat().st_mtime_ns, finished.plan().series[0].digest
-    finished.succeed(options={"gd": {"iter_n": 4}})
+    finished.succeed(LAYER_FILE, options={"gd": {"iter_n": 4}})
     assert finished.unit(0).parent.parent == before.parent.parent
     assert finished.unit(0) != before
     assert finished.faults() == []
-    output = finished.succeed(options={"gd": {"iter_n": 3}})
-    assert counts(output) == {"collect": 1, "sheets": 1, "gallery": 1}
+    output = finished.succeed(LAYER_FILE, options={"gd": {"iter_n": 3}})
+    assert counts(output) == {"collect": 1}
     assert before.stat().st_mtime_ns == stamp
-    with open_layer(finished.folder / "results/mine/layers/conv1.h5") as methods:
+    with open_layer(finished.folder / LAYER_FILE) as methods:
         assert methods["gd"].attributes["digest"] == digest
 
 
@@ -165,13 +168,13 @@ def test_success_is_never_reported_over_stale_files(finished: Project) -> None:
     finished.change(options={"gd": {"iter_n": 5}})
     obstacle = finished.unit(1)
     (obstacle / "in-the-way").mkdir(parents=True)
-    failed = finished.snakemake()
+    failed = finished.snakemake(LAYER_FILE)
     assert failed.returncode == 1
     assert "/1.h5: Is a directory" in failed.stderr
     assert len(finished.faults()) == 1
     assert check_unit(finished.unit(0)) is None  # its batch mate was written and kept
     shutil.rmtree(obstacle)
-    assert counts(finished.succeed())["generate"] == 1
+    assert counts(finished.succeed(LAYER_FILE))["generate"] == 1
     assert finished.faults() == []
 
 
@@ -183,7 +186,8 @@ def test_a_dry_run_counts_jobs_and_touches_nothing(fresh: Project) -> None:
 
 
 def test_batch_1_is_one_job_of_one_rule_for_each_unit(fresh: Project) -> None:
-    output = fresh.succeed(layers={"fire/expand": {"units": [0, 3]}}, batch=1)
+    target = "results/mine/layers/fire=expand.h5"
+    output = fresh.succeed(target, layers={"fire/expand": {"units": [0, 3]}}, batch=1)
     assert re.search(r"^generate +2$", output, re.MULTILINE)
     assert fresh.faults() == []
     assert "1 of 1 units to do" in fresh.log("fire=expand/*/3.log")
