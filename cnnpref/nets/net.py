@@ -83,6 +83,9 @@ class Net(ABC):
     ) -> Box:
         """The smallest box of pixels that can change a unit: (top, left, bottom, right), half open.
 
+        The channels of a position count together: where branches are concatenated along the
+        channels, the widest of them.
+
         Args:
             layer: a name in `layers`.
             where: "center" or (y, x) of a map, or a mask of the layer's shape, non-zero at the
@@ -96,12 +99,15 @@ def _targets(shape: Shape, where: str | Sequence[int] | npt.NDArray[np.bool_]) -
     given = np.asarray(where)
     if given.shape == shape and given.shape != (2,):
         return (given != 0).reshape(-1, *map_size(shape)).any(0)
+    allowed = f"give 'center', (y, x) or a mask of shape {shape}"
+    if given.shape not in ((), (2,)):
+        raise UserError(f"no position or mask of the layer has shape {given.shape}; {allowed}")
     if len(shape) != 3:
         return np.ones((1, 1), bool)
     try:
         y, x = unit_position(shape, where if isinstance(where, str) else list(where))
     except ValueError as error:
-        raise UserError(f"{error}; give 'center', (y, x) or a mask of shape {shape}") from None
+        raise UserError(f"{error}; {allowed}") from None
     mask = np.zeros(map_size(shape), bool)
     mask[y, x] = True
     return mask

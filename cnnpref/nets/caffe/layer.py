@@ -111,9 +111,11 @@ def require(condition: bool, message: str) -> None:
 def pair(param: Any, name: str, default: int | None = None) -> tuple[int, int]:
     """`name_h` and `name_w`, or else `name` (a number, or one or two of them), of a 2-D layer."""
     height, width = (f"{name.removesuffix('_size')}_{side}" for side in "hw")
-    if param.HasField(height) or param.HasField(width):
-        return getattr(param, height), getattr(param, width)
     given = getattr(param, name)
+    if param.HasField(height) or param.HasField(width):
+        alone = not (param.HasField(name) if isinstance(given, int) else given)
+        require(alone, f"give {name}, or {height} and {width}, but not both")
+        return getattr(param, height), getattr(param, width)
     values = [given] if isinstance(given, int) else list(given)
     if not values and default is not None:
         values = [default]
