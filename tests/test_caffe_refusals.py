@@ -122,6 +122,8 @@ def test_two_layers_with_weights_and_one_name() -> None:
         (convolution("kernel_size: 3"), "num_output must be given"),
         (convolution("num_output: 2"), "kernel_size must be given once, or as kernel_h and"),
         (convolution("num_output: 2 kernel_size: [1, 2, 3]"), "kernel_size must be given once"),
+        (convolution("num_output: 2 kernel_size: 3 kernel_h: 1 kernel_w: 1"), "but not both"),
+        (pooling("kernel_size: 3 stride: 2 stride_h: 1 stride_w: 1"), "but not both"),
         (convolution("num_output: 2 kernel_size: 0"), "kernel must be positive"),
         (convolution("num_output: 2 kernel_size: 1 stride: 0"), "stride must be positive"),
         (convolution("num_output: 2 kernel_size: 1 dilation: 0"), "dilation must be positive"),
