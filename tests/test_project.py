@@ -40,7 +40,10 @@ MAY_IMPORT: dict[str, set[str]] = {
     "sheet": {"errors", "image", "geometry", "store", "atomic"},
     "gallery": {"errors", "image", "geometry", "store", "atomic", "sheet"},
     "run": {*FACTS, *ASK, "nets", "param", "objective", "maximisation", "store"},
-    "cli": {*FACTS, *ASK, *SHOW, "nets", "run"},
+    "pictures": {"errors"},
+    "act_range": {"errors", "atomic", "nets", "pictures"},
+    "cli": {*FACTS, *ASK, *SHOW, "nets", "run", "pictures", "act_range"},
+    "utils": {"errors", "image", "transform", "nets"},
     "faces": {*FACTS, *ASCEND, "maximisation"},
     **{f"prefer_img_{method}": {"nets", "param", "faces"} for method in METHODS},
     "__init__": {*FACTS, *ASCEND, "nets", "maximisation"},
@@ -75,7 +78,7 @@ def test_data_flows_one_way(path: Path) -> None:
     assert [name for name in own_imports(path) if not is_part_of(name, allowed)] == []
 
 
-@pytest.mark.parametrize("module", ["cli", "plan", "store", "sheet", "gallery"])
+@pytest.mark.parametrize("module", ["cli", "plan", "store", "sheet", "gallery", "act_range"])
 def test_what_needs_no_torch_does_not_load_it(module: str) -> None:
     code = f"import sys, cnnpref.{module}; sys.exit('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
