@@ -18,13 +18,12 @@ from cnnpref.nets.net import Net
 from cnnpref.objective import Objective
 from cnnpref.optim.descent import descend
 from cnnpref.optim.lbfgsb import minimise
-from cnnpref.optim.problem import Evaluation, Observe
+from cnnpref.optim.problem import Evaluation, Observe, per_row
 from cnnpref.options import DgnGdOptions, GdOptions, LbfgsOptions, Options, default_preset, resolve
 from cnnpref.param import Draws, Generator, Latent, Param, Pixels
 from cnnpref.recipe import image_steps, latent_steps
 from cnnpref.schedule import Linear
 from cnnpref.solution import Optimum, Solution, Status
-from cnnpref.transform import per_row
 
 Initial = Sequence[npt.ArrayLike] | None
 

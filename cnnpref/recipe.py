@@ -12,6 +12,7 @@ from torch import Tensor
 
 from cnnpref import transform
 from cnnpref.optim.descent import Steps
+from cnnpref.optim.problem import per_row
 from cnnpref.options import DgnGdOptions, GdOptions
 from cnnpref.param import Draws
 from cnnpref.schedule import Linear
@@ -57,7 +58,7 @@ def _jitter_offsets(o: GdOptions, sources: Sequence[Draws]) -> Tensor:
 def _penalties(o: GdOptions, scales: Tensor) -> list[Step]:
     def penalty(gradient: Callable[[Tensor], Tensor], weight: Linear) -> Step:
         def added(x: Tensor, t: int) -> Tensor:
-            r = gradient(x) / transform.per_row(scales, x) ** 2
+            r = gradient(x) / per_row(scales, x) ** 2
             return weight(t) * (transform.unit_mean(r) if o.grad_normalize else r)
 
         return added

@@ -10,6 +10,8 @@ import math
 import torch
 from torch import Tensor
 
+from cnnpref.optim.problem import per_row
+
 
 def shift(x: Tensor, right: Tensor, down: Tensor) -> Tensor:
     """Roll image b by `right[b]` pixels along W and `down[b]` along H."""
@@ -102,8 +104,3 @@ def unit_mean(gradient: Tensor) -> Tensor:
     """Each row divided by its mean absolute value, where that is above 0."""
     mean = per_row(gradient.flatten(1).abs().mean(1), gradient)
     return torch.where(mean > 0, gradient / mean, gradient)
-
-
-def per_row(values: Tensor, like: Tensor) -> Tensor:
-    """(B,) as (B, 1, ..., 1), to combine with `like`."""
-    return values.reshape(-1, *(1,) * (like.ndim - 1))

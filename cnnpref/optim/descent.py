@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from cnnpref.optim.problem import Evaluate, Observe
+from cnnpref.optim.problem import Evaluate, Observe, per_row
 from cnnpref.schedule import Linear
 from cnnpref.solution import Optimum, Status
 
@@ -61,51 +61,71 @@ def descend(
     Returns:
         Optimum; a row whose value or gradient is not finite keeps its last finite iterate.
     """
-    rows = (-1,) + (1,) * (x.ndim - 1)
-    v = torch.zeros_like(x)
-    best, record = x.clone(), torch.full((len(x),), -torch.inf, device=x.device)
-    alive = torch.ones(len(x), dtype=torch.bool, device=x.device)
-    moved, waiting = torch.zeros_like(alive), alive
-    risen = torch.zeros(len(x), dtype=torch.long, device=x.device)  # last iteration of a new best
-    trace = torch.full((len(x), rate.steps), torch.nan, device=x.device)
+    record, v = _Record(x, rate.steps, patience), torch.zeros_like(x)
     for t in range(rate.steps):
         start = x
         if steps.shift:
             x, v = steps.shift(x, t), steps.shift(v, t)
         values, _, g = evaluate(x)
         size = g.flatten(1).abs().mean(1)
-        alive = alive & values.isfinite() & size.isfinite()
-        moved = moved | (size > 0)
-        running = alive & waiting
-        trace[:, t] = torch.where(running, values, torch.nan)
-        better = running & (values > record)
-        record, risen = torch.where(better, values, record), torch.where(better, t, risen)
-        best = torch.where(better.reshape(rows), start, best)
+        running = record.add(t, start, values, size)
         if normalise:
-            g = g / torch.where(size > 0, size, 1).reshape(rows)
-        v = momentum(t) * v + g
-        for penalty in steps.penalties:
-            v = v + penalty(x, t)
-        x = x - rate(t) * v
-        for edit in steps.edits:
-            x = edit(x, g, t)
-        if steps.unshift:
-            left = 0 if steps.unshift_newest else g
-            x, v = steps.unshift(x, t), steps.unshift(v - left, t) + left
-        for step in steps.finish:
-            x = step(x, t)
-        x = torch.where(running.reshape(rows), x, start)
+            g = g / per_row(torch.where(size > 0, size, 1), g)
+        x, v = _updated(x, v, g, t, rate(t), momentum(t), steps)
+        x = torch.where(per_row(running, x), x, start)
         if observe:
             observe(t + 1, x, values)
-        if patience:
-            waiting = waiting & (t - risen < patience)
-            if t % _CHECK_EVERY == 0 and not (alive & waiting).any():
-                break
-    return Optimum(x, best, trace, _statuses(alive, moved))
+        if patience and t % _CHECK_EVERY == 0 and not running.any():
+            break
+    return record.optimum(x)
 
 
-def _statuses(alive: Tensor, moved: Tensor) -> list[Status]:
-    return [
-        Status.DIVERGED if not a else Status.OK if m else Status.ZERO_GRADIENT
-        for a, m in zip(alive.tolist(), moved.tolist(), strict=True)
-    ]
+def _updated(
+    x: Tensor, v: Tensor, g: Tensor, t: int, rate: float, momentum: float, steps: Steps
+) -> tuple[Tensor, Tensor]:
+    """Variables and velocity after the step along `g`, back in the frame of the image."""
+    v = momentum * v + g
+    for penalty in steps.penalties:
+        v = v + penalty(x, t)
+    x = x - rate * v
+    for edit in steps.edits:
+        x = edit(x, g, t)
+    if steps.unshift:
+        left = 0 if steps.unshift_newest else g
+        x, v = steps.unshift(x, t), steps.unshift(v - left, t) + left
+    for step in steps.finish:
+        x = step(x, t)
+    return x, v
+
+
+class _Record:
+    """Trace, best iterate and state of every row; on the device, without looking at values."""
+
+    def __init__(self, x: Tensor, steps: int, patience: int) -> None:
+        self.patience = patience
+        self.trace = torch.full((len(x), steps), torch.nan, device=x.device)
+        self.best, self.peak = x, torch.full((len(x),), -torch.inf, device=x.device)
+        self.finite = torch.ones(len(x), dtype=torch.bool, device=x.device)
+        self.moved = torch.zeros_like(self.finite)
+        self.risen = torch.zeros_like(self.peak)  # iteration of the highest value
+
+    def add(self, t: int, x: Tensor, values: Tensor, size: Tensor) -> Tensor:
+        """Take down iteration t; say which rows still run, (B,)."""
+        self.finite = self.finite & values.isfinite() & size.isfinite()
+        self.moved = self.moved | (size > 0)
+        rising = self.risen + self.patience >= t
+        running = self.finite & rising if self.patience else self.finite
+        self.trace[:, t] = torch.where(running, values, torch.nan)
+        better = running & (values > self.peak)
+        self.peak = torch.where(better, values, self.peak)
+        self.risen = torch.where(better, t, self.risen)
+        self.best = torch.where(per_row(better, x), x, self.best)
+        return running
+
+    def optimum(self, x: Tensor) -> Optimum:
+        states = zip(self.finite.tolist(), self.moved.tolist(), strict=True)
+        statuses = [
+            Status.DIVERGED if not finite else Status.OK if moved else Status.ZERO_GRADIENT
+            for finite, moved in states
+        ]
+        return Optimum(x, self.best, self.trace, statuses)

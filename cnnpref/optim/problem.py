@@ -27,3 +27,8 @@ Evaluate = Callable[[Tensor], Evaluation]
 
 Observe = Callable[[int, Tensor, Tensor], None]
 """(number of iterations or evaluations so far, variables (B, ...), activations (B,))."""
+
+
+def per_row(values: Tensor, like: Tensor) -> Tensor:
+    """(B,) as (B, 1, ..., 1), to combine with `like`."""
+    return values.reshape(-1, *(1,) * (like.ndim - 1))
