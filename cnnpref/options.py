@@ -6,6 +6,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, fields
 from typing import Any
 
+import numpy as np
+
 from cnnpref.errors import UserError, suggest
 
 
@@ -224,33 +226,39 @@ def _checked(name: str, kind: str, value: Any) -> Any:
     """`value` as the option's type, within its range."""
     if kind.startswith("tuple"):
         return _colour(name, value)
-    number = isinstance(value, int | float) and not isinstance(value, bool)
     if kind == "bool":
         _require(isinstance(value, bool), name, value, "true or false")
         return value
     if kind == "int":
         least = 0 if name.endswith(("jitter_size", "patience", "retries")) else 1
-        _require(number and value == int(value) >= least, name, value, f"an integer >= {least}")
+        whole = _is_number(value, least, 1e9) and value == int(value)
+        _require(whole, name, value, f"an integer in {least}..1000000000")
         return int(value)
     low, high = _range(name)
-    allowed = f"a number in {low}..{high}" if high < float("inf") else "a finite number"
-    _require(number and low <= value <= high and abs(value) < float("inf"), name, value, allowed)
+    _require(_is_number(value, low, high), name, value, f"a number in {low:g}..{high:g}")
     return float(value)
+
+
+def _is_number(value: Any, low: float, high: float) -> bool:
+    kinds = int | float | np.integer | np.floating
+    return isinstance(value, kinds) and not isinstance(value, bool) and bool(low <= value <= high)
 
 
 def _range(name: str) -> tuple[float, float]:
     if "_pct_" in name:
-        return 0.0, 100.0
+        return 0, 100
     if "sigma_" in name:
-        return 0.0, 1e6
-    return -float("inf"), float("inf")
+        return 0, 1000
+    if name.endswith("TVbeta"):
+        return 1e-6, 1e6  # it is divided by
+    return -1e30, 1e30
 
 
 def _colour(name: str, value: Any) -> tuple[float, float, float] | None:
     if value is None:
         return None
     fits = isinstance(value, Sequence) and len(value) == 3
-    fits = fits and all(isinstance(v, int | float) and 0 <= v <= 255 for v in value)
+    fits = fits and all(_is_number(v, 0, 255) for v in value)
     _require(fits, name, value, "null or three numbers in 0..255 (red, green, blue)")
     red, green, blue = (float(v) for v in value)
     return red, green, blue
