@@ -59,7 +59,7 @@ def normalise(picture: npt.ArrayLike) -> Array:
     """Stretch a picture of any shape so that its minimum is 0 and its maximum 255."""
     x = np.asarray(picture, np.float32)
     low, high = x.min(), x.max()
-    return (x - low) * (np.float32(255) / (high - low)) if high > low else np.zeros_like(x)
+    return (x - low) / (high - low) * np.float32(255) if high > low else np.zeros_like(x)
 
 
 def clip_extreme(picture: npt.ArrayLike, pct: float) -> Array:

@@ -55,7 +55,7 @@ def percentile(values: Tensor, pct: float) -> Tensor:
     if place == below:
         return low
     high = values.kthvalue(below + 2, dim=1).values
-    return low + (high - low) * (place - below)
+    return torch.lerp(low, high, place - below)
 
 
 def clip_extreme(x: Tensor, pct: float) -> Tensor:
