@@ -22,7 +22,7 @@ if TYPE_CHECKING:  # bounds are read without PyTorch
 Array = npt.NDArray[np.float32]
 Doubles = npt.NDArray[np.float64]
 
-BATCH = 32  # pictures in memory at a time
+BATCH = 16  # pictures in memory at a time, with all that a pass makes of them
 
 
 def activation_range(net: Net, images: Iterable[npt.ArrayLike], layer: str, k: float = 3) -> Array:

@@ -139,7 +139,7 @@ def test_few_pictures_are_in_memory_at_a_time(net: CaffeNet) -> None:
             yield picture
 
     activation_range(net, stream(), "fc")
-    assert 1 < most <= 70
+    assert 1 < most <= 40
 
 
 @pytest.mark.parametrize("store", [as_folder, as_npy, as_hdf5])
