@@ -16,7 +16,8 @@ import numpy as np
 import torch
 from tqdm import tqdm
 
-from cnnpref.config import Config
+from cnnpref.act_range import load_bounds
+from cnnpref.config import BLOB_KEYS, Config
 from cnnpref.errors import UserError
 from cnnpref.maximisation import Moment, maximise
 from cnnpref.nets import Net, open_net
@@ -68,9 +69,13 @@ class Nets:
         """The one that makes images, for the methods that need it."""
         section = self._config["generator"]
         net = open_net(section, self._device)
-        keys = ("input", "output", "lower", "upper")
-        given = {key: section[key] for key in keys if key in section}
-        return Generator(net, space=net.space if "mean" in section else None, **given)
+        given = {key: section[key] for key in BLOB_KEYS if key in section}
+        bounds = {key: _bound(section[key]) for key in ("lower", "upper") if key in section}
+        return Generator(net, space=net.space if "mean" in section else None, **given, **bounds)
+
+
+def _bound(value: Any) -> Any:
+    return load_bounds(value) if isinstance(value, str) else value
 
 
 def run_batch(batch: Batch, nets: Nets) -> list[str]:

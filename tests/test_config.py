@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+from dataclasses import fields
+from importlib import resources
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +14,7 @@ from planning import BASE, NET, message
 
 from cnnpref.config import read_config, resolve_config
 from cnnpref.errors import UserError
+from cnnpref.options import METHODS
 from cnnpref.plan import make_plan
 
 
@@ -107,3 +110,20 @@ def test_an_undefined_variable_is_named(monkeypatch: pytest.MonkeyPatch) -> None
     monkeypatch.delenv("NET_FOLDER", raising=False)
     section = {"prototxt": "${NET_FOLDER}/a", "caffemodel": "b"}
     assert "net.prototxt: the environment variable NET_FOLDER is not set" in message(net=section)
+
+
+README = (Path(__file__).parents[1] / "config" / "README.md").read_text()
+SCHEMA = yaml.safe_load((resources.files("cnnpref") / "config.schema.yaml").read_text())
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_the_readme_tells_every_option(method: str) -> None:
+    assert [f.name for f in fields(METHODS[method]) if f"`{f.name}`" not in README] == []
+
+
+def test_the_readme_tells_every_key() -> None:
+    parts = {name: SCHEMA["$defs"][name]["properties"] for name in ("net", "generator", "layer")}
+    keys = {*SCHEMA["properties"], *parts["layer"]} - {"net"}
+    keys |= {f"net.{key}" for key in parts["net"]}
+    keys |= {f"generator.{key}" for key in parts["generator"] if key not in parts["net"]}
+    assert {key for key in keys if f"`{key}`" not in README} == set()
