@@ -26,18 +26,36 @@ layer { name: "fc" type: "InnerProduct" bottom: "fire/expand" top: "fc"
   inner_product_param { num_output: 5 } }
 """
 
+GENERATOR = """
+name: "tiny generator"
+layer { name: "feat" type: "Input" top: "feat" input_param { shape { dim: 1 dim: 7 } } }
+layer { name: "draw" type: "InnerProduct" bottom: "feat" top: "draw"
+  inner_product_param { num_output: 432 } }
+layer { name: "image" type: "Reshape" bottom: "draw" top: "image"
+  reshape_param { shape { dim: 0 dim: 3 dim: 12 dim: 12 } } }
+"""
 
-@pytest.fixture(scope="session")
-def tiny_net(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder with tiny.prototxt and tiny.caffemodel: conv1 (6), fire/expand (4), fc (5)."""
-    folder = tmp_path_factory.mktemp("tiny")
-    prototxt = folder / "tiny.prototxt"
-    prototxt.write_text(TINY)
+
+def write_net(prototxt: Path, text: str) -> None:
+    """Write a prototxt, and beside it a caffemodel of random weights."""
+    prototxt.write_text(text)
     net = cnnpref.load_caffe(prototxt)
     noise = torch.Generator().manual_seed(0)
     for weight in net.parameters():
         weight.normal_(std=0.1, generator=noise)
-    save_caffemodel(net, folder / "tiny.caffemodel")
+    save_caffemodel(net, prototxt.with_suffix(".caffemodel"))
+
+
+@pytest.fixture(scope="session")
+def tiny_net(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with the files of two nets.
+
+    tiny has the layers conv1 (6 units), fire/expand (4), fc (5); generator makes its images of 7
+    features.
+    """
+    folder = tmp_path_factory.mktemp("tiny")
+    write_net(folder / "tiny.prototxt", TINY)
+    write_net(folder / "generator.prototxt", GENERATOR)
     return folder
 
 
@@ -55,3 +73,9 @@ def tiny_config(tiny_net: Path) -> dict[str, Any]:
         "batch": 4,
         "options": {"gd": {"iter_n": 3}},
     }
+
+
+@pytest.fixture
+def in_tmp_path(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The working directory is `tmp_path`."""
+    monkeypatch.chdir(tmp_path)

@@ -1,57 +1,20 @@
-"""The command line: what it makes, and what it says when it cannot."""
+"""The command line: what it makes."""
 
 from __future__ import annotations
 
 import hashlib
-import json
-import subprocess
-from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
 import torch
-from click.testing import CliRunner, Result
+from calling import Config, call, fail, succeed, unit_files
 
 import cnnpref
-from cnnpref.cli import main
 from cnnpref.nets.caffe import save_caffemodel
-from cnnpref.store import read_unit
+from cnnpref.store import open_layer, read_unit
 
-Config = dict[str, Any]
-
-
-def call(*args: str | Config) -> Result:
-    """Run `cnnpref` with these arguments; a dict stands for `--config` and itself as JSON."""
-    texts = [["--config", json.dumps(a)] if isinstance(a, dict) else [a] for a in args]
-    return CliRunner().invoke(main, [text for part in texts for text in part])
-
-
-def succeed(*args: str | Config) -> str:
-    result = call(*args)
-    assert result.exit_code == 0, result.output
-    return result.stderr
-
-
-def fail(*args: str | Config) -> str:
-    """The one line that a failing call prints."""
-    result = call(*args)
-    assert result.exit_code == 1, result.output
-    *before, last = result.stderr.splitlines()
-    assert last.startswith("cnnpref: ")
-    assert not any(line.startswith(("cnnpref: ", "Traceback")) for line in before)
-    return last
-
-
-@pytest.fixture(autouse=True)
-def in_an_empty_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.chdir(tmp_path)
-
-
-def unit_files() -> dict[str, Path]:
-    """Paths by "layer/unit"."""
-    return {f"{p.parts[-3]}/{p.stem}": p for p in sorted(Path("results").rglob("units/**/*.h5"))}
+pytestmark = pytest.mark.usefixtures("in_tmp_path")
 
 
 def test_generate_makes_a_file_for_every_unit(tiny_config: Config) -> None:
@@ -87,6 +50,31 @@ def test_the_score_is_the_nets_own_answer(tiny_config: Config) -> None:
     assert float(net.activations(x, "conv1")[0, 4, 2, 5]) == pytest.approx(
         result.attributes["score"], rel=1e-4
     )
+
+
+def test_all_methods(tiny_config: Config, tiny_net: Path) -> None:
+    few = {"gd": {"iter_n": 3}, "dgn_gd": {"iter_n": 3}}
+    config = {
+        **tiny_config,
+        "methods": ["gd", "lbfgs", "dgn_gd", "dgn_lbfgs"],
+        "layers": {"fc": {"units": [1, 3]}},
+        "options": {**few, "lbfgs": {"maxiter": 3}, "dgn_lbfgs": {"maxiter": 3}},
+        "generator": {
+            "prototxt": str(tiny_net / "generator.prototxt"),
+            "caffemodel": str(tiny_net / "generator.caffemodel"),
+            "upper": "bounds.txt",
+        },
+    }
+    Path("bounds.txt").write_text("1 2 3 4 5 6 7")
+    succeed("generate", config)
+    succeed("collect", config)
+    results = [read_unit(path) for path in Path("results").rglob("units/**/3.h5")]
+    latents = {r.attributes["method"]: r.latent for r in results}
+    assert latents["gd"] is latents["lbfgs"] is None
+    for method in ("dgn_gd", "dgn_lbfgs"):
+        assert ((latents[method] >= 0) & (latents[method] <= np.arange(1, 8))).all()
+    with open_layer(Path("results/tiny/layers/fc.h5")) as layer:
+        assert list(layer) == config["methods"]
 
 
 def test_valid_files_are_left_alone(tiny_config: Config) -> None:
@@ -186,104 +174,3 @@ def test_info_lists_the_layers(tiny_config: Config) -> None:
     rows = {line.split()[0]: line for line in result.stdout.splitlines()}
     assert "4 x 6 x 6" in rows["fire/expand"]
     assert "7 x 7, rows 3-10, columns 3-10" in rows["fire/expand"]
-
-
-def edited(tmp_path: Path, config: Config, old: str, new: str) -> Config:
-    """The config with another prototxt: some text of it replaced."""
-    text = Path(config["net"]["prototxt"]).read_text()
-    assert old in text
-    path = tmp_path / "edited.prototxt"
-    path.write_text(text.replace(old, new))
-    return {**config, "net": {**config["net"], "prototxt": str(path)}}
-
-
-def truncated(tmp_path: Path, config: Config) -> Config:
-    whole = Path(config["net"]["caffemodel"]).read_bytes()
-    path = tmp_path / "short.caffemodel"
-    path.write_bytes(whole[: len(whole) // 2])
-    return {**config, "net": {**config["net"], "caffemodel": str(path)}}
-
-
-BAD: dict[str, tuple[Callable[[Path, Config], Config], list[str]]] = {
-    "unknown layer": (
-        lambda _, c: {**c, "layers": {"conv2": {}}},
-        ["no layer 'conv2'", "did you mean 'conv1'"],
-    ),
-    "unit out of range": (
-        lambda _, c: {**c, "layers": {"conv1": {"units": [6]}}},
-        ["got 6", "'conv1' has 6 units"],
-    ),
-    "unknown key": (
-        lambda _, c: {**c, "methdos": ["gd"]},
-        ["unknown key 'methdos'", "did you mean 'methods'"],
-    ),
-    "missing caffemodel": (
-        lambda _, c: {**c, "net": {**c["net"], "caffemodel": "no.caffemodel"}},
-        ["no.caffemodel"],
-    ),
-    "truncated caffemodel": (truncated, ["short.caffemodel"]),
-    "missing prototxt": (
-        lambda _, c: {**c, "net": {**c["net"], "prototxt": "no.prototxt"}},
-        ["no.prototxt"],
-    ),
-    "prototxt with a syntax error": (
-        lambda p, c: edited(p, c, 'type: "ReLU"', 'type "ReLU"'),
-        ["edited.prototxt", "7:28"],
-    ),
-    "unknown layer type": (
-        lambda p, c: edited(p, c, 'type: "ReLU"', 'type: "Relux"'),
-        ["relu1", "Relux"],
-    ),
-    "undefined variable": (
-        lambda _, c: {**c, "net": {**c["net"], "prototxt": "${CNNPREF_NOWHERE}/a"}},
-        ["net.prototxt", "CNNPREF_NOWHERE is not set"],
-    ),
-}
-
-
-@pytest.mark.parametrize("case", BAD)
-def test_bad_input_is_one_clear_line(case: str, tiny_config: Config, tmp_path: Path) -> None:
-    change, parts = BAD[case]
-    line = fail("generate", change(tmp_path, tiny_config))
-    assert [part for part in parts if part not in line] == []
-    assert not unit_files()
-
-
-@pytest.mark.parametrize(
-    ("option", "part"),
-    [
-        (["--layer", "conv2"], "no layer 'conv2' (did you mean 'conv1'?); the config has conv1"),
-        (["--method", "lbfgs"], "no method 'lbfgs'; the config has gd"),
-        (["--units", "4-9"], "got '4-9'; the config asks for the units 0-5 of layer 'conv1'"),
-        (["--units", "x"], "units: got 'x'; allowed: ranges such as '0-24,30'"),
-        (["--device", "cuda:77"], "no device 'cuda:77'"),
-        (["--device", "toaster"], "no device 'toaster'"),
-    ],
-)
-def test_bad_options(option: list[str], part: str, tiny_config: Config) -> None:
-    assert part in fail("generate", tiny_config, *option)
-
-
-def test_usage_errors_exit_with_2(tiny_config: Config) -> None:
-    assert call("generate").exit_code == 2
-    assert call("generate", tiny_config, "--thread", "2").exit_code == 2
-    assert call("info").exit_code == 2
-
-
-def test_a_file_in_place_of_the_results_folder(tiny_config: Config) -> None:
-    Path("results").write_text("")
-    assert "cannot write into results/tiny/units/conv1" in fail("generate", tiny_config)
-
-
-def test_a_read_only_results_folder(tiny_config: Config, tmp_path: Path) -> None:
-    results = tmp_path / "results"
-    results.mkdir()
-    mount = ["mount", "-t", "tmpfs", "-o", "ro", "none", str(results)]
-    if subprocess.run(mount, capture_output=True, check=False).returncode:
-        pytest.skip("mounting a read-only folder is not permitted here")
-    try:
-        line = fail("generate", tiny_config)
-    finally:
-        subprocess.run(["umount", str(results)], check=True)
-    assert "cannot write into results/tiny/units/conv1" in line
-    assert "Read-only file system" in line
