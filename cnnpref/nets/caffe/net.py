@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import os
+from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 
@@ -69,10 +70,14 @@ class CaffeNet(Net):
         if absent:
             raise UserError(f"net {self.name!r}: give its input {', '.join(map(repr, absent))} too")
         values = dict(given)
+        uses = Counter(bottom for node in nodes for bottom in node.bottoms)
         with faithful_kernels():
             for node in nodes:
                 tops = node.run([values[b] for b in node.bottoms])
                 values.update(zip(node.tops, tops, strict=False))
+                uses.subtract(node.bottoms)
+                for done in {b for b in node.bottoms if not uses[b]}.difference(wanted):
+                    del values[done]  # its memory is free, unless a gradient needs it
         return values
 
     def support(self, layer: str, mask: Mask) -> Mask:
