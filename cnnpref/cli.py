@@ -49,7 +49,7 @@ def layer_option(command: Command) -> Command:
 
 def method_option(command: Command) -> Command:
     """`--method`."""
-    return click.option("--method", help="Only this method of the config.")(command)
+    return click.option("--method", help="Only this method, such as gd or gd-seed1.")(command)
 
 
 @click.group(cls=_Cli, context_settings={"help_option_names": ["-h", "--help"]})
@@ -116,7 +116,7 @@ def collect(config: str, layer: str | None) -> None:
 
     plan = _plan(config)
     for name in _layers(plan, layer):
-        parts = [store.Series(s.method, s.digest, s.paths()) for s in plan.select(name)]
+        parts = [store.Series(s.name, s.digest, s.paths()) for s in plan.select(name)]
         store.collect(plan.layer_file(name), parts)
 
 
@@ -130,8 +130,8 @@ def sheet(config: str, layer: str | None, method: str | None) -> None:
 
     plan = _plan(config)
     for series in plan.select(layer, method):
-        path = plan.sheet(series.layer, series.method)
-        method_sheet(plan.layer_file(series.layer), series.method, path)
+        path = plan.sheet(series.layer, series.name)
+        method_sheet(plan.layer_file(series.layer), series.name, path)
     if method is None:
         for name in _layers(plan, layer):
             layer_sheet(plan.layer_file(name), plan.sheet(name))
@@ -144,14 +144,13 @@ def gallery(config: str) -> None:
     from cnnpref.gallery import GalleryLayer, write_gallery
 
     plan = _plan(config)
-    methods = plan.config["methods"]
     layers = [
         GalleryLayer(
             name,
             plan.layer_file(name),
             plan.page(name),
             plan.sheet(name),
-            {method: plan.sheet(name, method) for method in methods},
+            {method: plan.sheet(name, method) for method in plan.names},
         )
         for name in plan.layers
     ]

@@ -21,7 +21,14 @@ from cnnpref.errors import UserError, suggest
 Config = dict[str, Any]
 
 BLOB_KEYS = ("input", "output")  # of the section `generator`: they name no file
-DEFAULTS: Config = {"results": "results", "methods": ["gd"], "batch": 64, "seed": 0, "options": {}}
+DEFAULTS: Config = {
+    "results": "results",
+    "methods": ["gd"],
+    "batch": 64,
+    "seed": 0,
+    "seeds": 1,
+    "options": {},
+}
 
 
 def read_config(source: str) -> Config:

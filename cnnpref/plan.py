@@ -57,18 +57,23 @@ class Plan:
         """Names, in the order of the config."""
         return tuple(dict.fromkeys(each.layer for each in self.series))
 
+    @cached_property
+    def names(self) -> tuple[str, ...]:
+        """Methods, each with its further seeds: "gd", "gd-seed1", "lbfgs", "lbfgs-seed1"."""
+        return tuple(dict.fromkeys(each.name for each in self.series))
+
     def select(self, layer: str | None = None, method: str | None = None) -> list[Series]:
-        """The series of that layer and method; None stands for any.
+        """The series of that layer and name of method ("gd", "gd-seed1"); None stands for any.
 
         Raises:
             UserError: the config does not ask for that layer or method.
         """
         _require("layer", layer, self.layers)
-        _require("method", method, self.config["methods"])
+        _require("method", method, self.names)
         return [
             each
             for each in self.series
-            if layer in (None, each.layer) and method in (None, each.method)
+            if layer in (None, each.layer) and method in (None, each.name)
         ]
 
     def batches(self) -> list[Batch]:
@@ -116,9 +121,10 @@ def make_plan(config: Config, describe: Describe) -> Plan:
     net = describe(config["net"])
     origins = {method: _origin(config, net, method, describe) for method in config["methods"]}
     series = tuple(
-        _series(config, layer, net.layers[layer], settings or {}, method, origins[method])
+        _series(config, layer, net.layers[layer], settings or {}, method, origins[method], seed)
         for layer, settings in _wanted_layers(config, net).items()
         for method in config["methods"]
+        for seed in range(config["seed"], config["seed"] + config["seeds"])
     )
     return Plan(config, series)
 
@@ -166,11 +172,11 @@ def _series(
     settings: Mapping[str, Any],
     method: str,
     origin: Origin,
+    seed: int,
 ) -> Series:
     position = select_position(layer, shape, settings.get("position", "center"))
     preset = settings.get("preset") or default_preset(shape, position)
     chosen = _options(config, layer, settings, method, preset)
-    seed = int(config["seed"])
     digest = _digest(
         origin=origin,
         layer=layer,
@@ -181,7 +187,8 @@ def _series(
     )
     folder = _folder(config) / "units" / escape(layer) / f"{method}-{digest[:8]}"
     units = select_units(layer, shape[0], settings.get("units", "all"))
-    return Series(layer, method, units, position, chosen, seed, origin, digest, folder)
+    name = method if seed == config["seed"] else f"{method}-seed{seed}"
+    return Series(layer, method, name, units, position, chosen, seed, origin, digest, folder)
 
 
 def _options(

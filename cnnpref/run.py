@@ -87,7 +87,7 @@ def run_batch(batch: Batch, nets: Nets) -> list[str]:
     Raises:
         UserError: the results folder cannot be written, or the net cannot be maximised.
     """
-    series, name = batch.series, f"{batch.series.layer}/{batch.series.method}"
+    series, name = batch.series, f"{batch.series.layer}/{batch.series.name}"
     units = [unit for unit in batch.units if not _is_valid(series, unit)]
     todo, wanted = len(units), len(batch.units)
     log.info("%s: %d of %d units to do, %d already valid", name, todo, wanted, wanted - todo)
@@ -142,7 +142,7 @@ class _Progress:
     """A bar over iterations on a terminal, about ten lines elsewhere."""
 
     def __init__(self, series: Series) -> None:
-        self.name = f"{series.layer}/{series.method}"
+        self.name = f"{series.layer}/{series.name}"
         chosen = asdict(series.options)
         self.total = chosen.get("iter_n") or chosen["maxiter"]
         self.bar = tqdm(
@@ -205,7 +205,7 @@ def _result(solution: Solution, row: int, attributes: dict[str, Any]) -> UnitRes
 def _write(series: Series, result: UnitResult) -> str | None:
     """Write a unit's file; None, or what went wrong."""
     told = result.attributes
-    name = f"{series.layer}/{series.method} unit {told['unit']}"
+    name = f"{series.layer}/{series.name} unit {told['unit']}"
     try:
         write_unit(series.path(told["unit"]), result)
     except UserError as error:

@@ -20,6 +20,7 @@ class Series:
     """The wanted units of one layer by one method: the unit files of one folder.
 
     Attributes:
+        name: of sheets and groups of the layer file: the method; "gd-seed1" for a further seed.
         units: channels, ascending.
         position: "center", "all" or (y, x) in the layer's map.
         options: the method's options, presets and overrides applied.
@@ -30,6 +31,7 @@ class Series:
 
     layer: str
     method: str
+    name: str
     units: tuple[int, ...]
     position: Position
     options: Options

@@ -1,6 +1,7 @@
 # Unit files: one job for each batch of units, or for each unit.
 
 if settings["batch"] == 1:
+    names = {series.folder.name: series.name for series in plan.series}
 
     rule generate:
         output:
@@ -13,11 +14,12 @@ if settings["batch"] == 1:
         params:
             config=CONFIG,
             layer=lambda wildcards: unescape(wildcards.layer),
+            method=lambda wildcards: names[f"{wildcards.method}-{wildcards.key}"],
         message:
-            "{wildcards.method} on {params.layer}: unit {wildcards.unit}"
+            "{params.method} on {params.layer}: unit {wildcards.unit}"
         shell:
             "cnnpref generate --config {params.config:q} --layer {params.layer:q}"
-            " --method {wildcards.method} --units {wildcards.unit}"
+            " --method {params.method} --units {wildcards.unit}"
             " --threads {threads} > {log:q} 2>&1"
 
 else:
@@ -37,7 +39,7 @@ else:
             params:
                 config=CONFIG,
                 layer=batch.series.layer,
-                method=batch.series.method,
+                method=batch.series.name,
                 units=batch.ranges,
             message:
                 "{params.method} on {params.layer}: units {params.units}"

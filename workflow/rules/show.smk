@@ -28,7 +28,7 @@ rule sheets:
         f"{plan.folder}/layers/{{layer}}.h5",
     output:
         f"{plan.folder}/sheets/{{layer}}.png",
-        [f"{plan.folder}/sheets/{{layer}}/{method}.png" for method in settings["methods"]],
+        [f"{plan.folder}/sheets/{{layer}}/{method}.png" for method in plan.names],
     log:
         f"{plan.folder}/logs/sheets/{{layer}}.log",
     conda:
@@ -46,7 +46,7 @@ rule gallery:
     input:
         [str(plan.layer_file(layer)) for layer in plan.layers],
         [str(plan.sheet(layer)) for layer in plan.layers],
-        [str(plan.sheet(series.layer, series.method)) for series in plan.series],
+        [str(plan.sheet(series.layer, series.name)) for series in plan.series],
     output:
         str(plan.index),
         [str(plan.page(layer)) for layer in plan.layers],
