@@ -82,7 +82,7 @@ def generate(
 
     plan = _plan(config)
     nets = Nets(plan.config, pick_device(device, threads))
-    size = int(plan.config["batch"])
+    size = plan.config["batch"]
     chosen = [_chosen(series, units) for series in plan.select(layer, method)]
     failures = [line for whole in chosen for b in whole.split(size) for line in run_batch(b, nets)]
     if failures:

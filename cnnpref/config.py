@@ -60,6 +60,8 @@ def resolve_config(raw: Mapping[str, Any], name: str) -> Config:
     # Through JSON, so that all keys are strings: YAML reads the layer name 1 as a number.
     config = {"run": name, **DEFAULTS, **json.loads(json.dumps(raw, default=str))}
     _check(config)
+    for key in ("batch", "seed", "seeds"):
+        config[key] = int(config[key])  # 64.0 is a whole number too
     config["results"] = _expand("results", config["results"])
     for section in ("net", "generator"):
         if section in config:

@@ -78,7 +78,7 @@ class Plan:
 
     def batches(self) -> list[Batch]:
         """The units of all series in batches of the config's size."""
-        size = int(self.config["batch"])
+        size = self.config["batch"]
         wholes = [Batch(series, series.units) for series in self.series]
         return [batch for whole in wholes for batch in whole.split(size)]
 

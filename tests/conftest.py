@@ -7,11 +7,14 @@ from typing import Any
 
 import pytest
 import torch
+from hypothesis import settings
 
 import cnnpref
 from cnnpref.nets.caffe import save_caffemodel
 
 torch.set_num_threads(1)  # the tests' files run side by side
+settings.register_profile("cnnpref", deadline=None)  # on machines that may be busy
+settings.load_profile("cnnpref")
 
 TINY = """
 name: "tiny"

@@ -137,6 +137,12 @@ def test_a_generator_matters_to_the_methods_that_use_it() -> None:
     assert dgn.folder != other_dgn.folder
 
 
+def test_whole_numbers_may_be_written_with_a_point() -> None:
+    made = plan(batch=8.0, seed=2.0, layers={"conv1": {"units": {"count": 8.0}}})
+    assert [len(batch.units) for batch in made.batches()] == [8]
+    assert made.series == plan(seed=2, layers={"conv1": {"units": {"count": 8}}}).series
+
+
 def test_other_weights_change_the_folder() -> None:
     other = Description(NET.layers, {**NET.sha256, "caffemodel": "cc"})
     assert plan().series[0].folder != plan(other).series[0].folder
