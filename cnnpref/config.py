@@ -63,6 +63,8 @@ def resolve_config(raw: Mapping[str, Any], name: str) -> Config:
     for key in ("batch", "seed", "seeds"):
         config[key] = int(config[key])  # 64.0 is a whole number too
     config["results"] = _expand("results", config["results"])
+    if Path(config["results"]).is_file():
+        raise UserError(f"config: results: {config['results']!r} is a file; name a folder")
     for section in ("net", "generator"):
         if section in config:
             paths = {key: value for key, value in config[section].items() if _is_path(key, value)}

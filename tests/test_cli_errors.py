@@ -96,6 +96,12 @@ def test_usage_errors_exit_with_2(tiny_config: Config) -> None:
 
 def test_a_file_in_place_of_the_results_folder(tiny_config: Config) -> None:
     Path("results").write_text("")
+    assert "results: 'results' is a file; name a folder" in fail("generate", tiny_config)
+
+
+def test_a_file_in_place_of_a_run(tiny_config: Config) -> None:
+    Path("results").mkdir()
+    Path("results/tiny").write_text("")
     assert "cannot write into results/tiny/units/conv1" in fail("generate", tiny_config)
 
 
