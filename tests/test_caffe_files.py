@@ -11,7 +11,7 @@ import numpy.typing as npt
 import pytest
 import torch
 from google.protobuf.descriptor_pb2 import FileDescriptorSet
-from hypothesis import example, given
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import array_shapes, arrays
 from prototxts import INPUT, caffemodel, layer, load, refusal
@@ -38,6 +38,7 @@ weights = arrays(np.float32, array_shapes(min_dims=0, max_dims=5, max_side=3))
 layers = st.dictionaries(st.text(min_size=1), st.lists(weights, max_size=3), max_size=4)
 
 
+@settings(deadline=None)
 @given(layers.filter(bool))
 @example({"fire/expand3x3": [np.float32(1.5)], "réseau\n": [np.zeros((2, 1, 1))], "": []})
 def test_written_weights_are_read_back_bit_by_bit(
@@ -135,6 +136,7 @@ def test_no_cut_of_a_caffemodel_goes_unnoticed(small: Path, tmp_path: Path) -> N
     assert outcomes.count("refused") == len(content) - 1
 
 
+@settings(deadline=None)
 @given(st.data())
 def test_no_damage_to_a_caffemodel_ends_in_a_traceback(small: Path, data: st.DataObject) -> None:
     content = bytearray(small.read_bytes())
@@ -152,6 +154,7 @@ def test_names_that_are_not_unicode_are_told(small: Path, tmp_path: Path) -> Non
     assert "it holds 'pl\ufffds', '\ufffdlope', the net wants 'plus', 'slope'" in told
 
 
+@settings(deadline=None)
 @given(st.binary(max_size=60))
 def test_arbitrary_bytes_are_no_caffemodel(small: Path, content: bytes) -> None:
     path = small.with_name("arbitrary.caffemodel")

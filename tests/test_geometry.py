@@ -9,13 +9,15 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 import torch
-from hypothesis import assume, given, reject, settings
+from hypothesis import HealthCheck, assume, given, reject, settings
 from hypothesis import strategies as st
 from prototxts import layer, load
 
 from cnnpref.errors import UserError
 from cnnpref.nets.caffe import CaffeNet
 
+# Drawing a prototxt loads it, which takes its time on a busy machine.
+RELAXED = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
 Draw = st.DrawFn
 Mask = npt.NDArray[np.bool_]
 
@@ -126,7 +128,7 @@ def at(shape: Sequence[int], positions: npt.ArrayLike) -> Mask:
     return np.broadcast_to(positions, shape).copy()
 
 
-@settings(deadline=None)
+@settings(RELAXED)
 @given(prototxts())
 def test_the_field_of_every_position_is_where_its_gradient_comes_from(text: str) -> None:
     net, name = positive(text)
@@ -138,7 +140,7 @@ def test_the_field_of_every_position_is_where_its_gradient_comes_from(text: str)
     assert net.receptive_field(name) == wanted[places.index((shape[1] // 2, shape[2] // 2))]
 
 
-@settings(deadline=None, max_examples=50)
+@settings(RELAXED, max_examples=50)
 @given(prototxts(), st.integers(0, 1000), st.sampled_from([0.0, 0.05, 0.1, 0.3]))
 def test_the_field_of_a_mask_is_where_its_gradient_comes_from(
     text: str, seed: int, share: float
@@ -149,7 +151,7 @@ def test_the_field_of_a_mask_is_where_its_gradient_comes_from(
     assert net.receptive_field(name, mask) == boxes(net, name, [mask])[0]
 
 
-@settings(deadline=None, max_examples=20)
+@settings(RELAXED, max_examples=20)
 @given(prototxts())
 def test_a_fully_connected_unit_sees_what_any_position_of_its_bottom_sees(text: str) -> None:
     top = list(loaded(text).layers)[-1]

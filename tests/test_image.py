@@ -64,6 +64,7 @@ def test_converting_is_decoding_and_encoding(
     np.testing.assert_allclose(converted, other.encode(one.decode(x)), rtol=1e-5, atol=1e-4)
 
 
+@settings(deadline=None)
 @given(spaces)
 def test_bounds_are_black_and_white(space: InputSpace) -> None:
     low, high = space.bounds()
@@ -72,6 +73,7 @@ def test_bounds_are_black_and_white(space: InputSpace) -> None:
         np.testing.assert_array_equal(bound, space.encode(np.full((1, 1, 3), colour))[:, 0, 0])
 
 
+@settings(deadline=None)
 @given(arrays(np.float32, array_shapes(max_dims=3), elements=values))
 @example(np.array([[0, 1e-45]], np.float32))
 def test_normalising_stretches_to_0_and_255(picture: Array) -> None:
@@ -87,6 +89,7 @@ def test_normalising_stretches_to_0_and_255(picture: Array) -> None:
     np.testing.assert_allclose(stretched, wanted, rtol=0, atol=255e-6)
 
 
+@settings(deadline=None)
 @given(arrays(np.float32, array_shapes(max_dims=3), elements=values), st.floats(0, 100))
 @example(np.arange(5, dtype=np.float32), 50.0)
 def test_clipping_ends_at_percentiles_of_the_whole_picture(picture: Array, pct: float) -> None:
