@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, fields
 from typing import Any
@@ -234,6 +235,8 @@ def _checked(name: str, kind: str, value: Any) -> Any:
         whole = _is_number(value, least, 1e9) and value == int(value)
         _require(whole, name, value, f"an integer in {least}..1000000000")
         return int(value)
+    if isinstance(value, str) and re.fullmatch(r"[+-]?\d+[eE][+-]?\d+", value):
+        value = float(value)  # YAML takes 1e-10 for text: it has no point
     low, high = _range(name)
     _require(_is_number(value, low, high), name, value, f"a number in {low:g}..{high:g}")
     return float(value)

@@ -21,6 +21,7 @@ from cnnpref.config import BLOB_KEYS, Config
 from cnnpref.errors import UserError
 from cnnpref.maximisation import Moment, maximise
 from cnnpref.nets import Net, open_net
+from cnnpref.nets.kernels import find_device
 from cnnpref.objective import Objective
 from cnnpref.param import Generator
 from cnnpref.plan import needs_generator
@@ -45,12 +46,7 @@ def pick_device(name: str, threads: int | None = None) -> torch.device:
         torch.set_num_threads(threads)
     if name == "auto":
         name = "cuda" if torch.cuda.is_available() else "cpu"
-    try:
-        return torch.empty(0, device=name).device
-    except (AssertionError, RuntimeError):
-        raise UserError(
-            f"no device {name!r}; there are cpu and {torch.cuda.device_count()} GPUs (cuda:0 ...)"
-        ) from None
+    return find_device(name)
 
 
 class Nets:

@@ -160,7 +160,7 @@ COLOUR = "null or three numbers in 0..255 (red, green, blue)"
         ("jitter_size", "an integer in 0..1000000000", [-1, 0.5]),
         ("patience", "an integer in 0..1000000000", [-1]),
         ("retries", "an integer in 0..1000000000", [-1]),
-        ("lr_start", NUMBER, [np.nan, np.inf, -np.inf, "1e-10", None, False, 10**400, 1j]),
+        ("lr_start", NUMBER, [np.nan, np.inf, -np.inf, "1.0", "e-10", None, False, 10**400, 1j]),
         ("feature_weight", NUMBER, [np.inf, "1"]),
         ("sigma_start", "a number in 0..1000", [-0.1, 1001, np.nan]),
         ("e_pct_end", "a number in 0..100", [-1, 100.5, np.nan]),
@@ -178,3 +178,8 @@ def test_a_wrong_value_is_told_with_what_is_allowed(
     for value in values:
         told = refusal("gd", **{name: value})
         assert told == f"option gd.{name}: got {value!r}, allowed is {allowed}"
+
+
+def test_powers_of_ten_as_yaml_reads_them() -> None:
+    """YAML takes 1e-10 for text, and it is the default of lr_end."""
+    assert resolve("gd", "reference", {"lr_end": "1e-10"}) == resolve("gd", "reference")

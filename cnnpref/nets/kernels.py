@@ -15,7 +15,24 @@ from typing import Any
 
 import torch
 
+from cnnpref.errors import UserError
+
 _fast: ContextVar[bool] = ContextVar("fast", default=False)
+
+
+def find_device(name: str | torch.device) -> torch.device:
+    """The device of that name.
+
+    Raises:
+        UserError: this machine, or this PyTorch, does not have it.
+    """
+    try:
+        return torch.empty(0, device=name).device
+    except (AssertionError, RuntimeError):
+        raise UserError(
+            f"no device {str(name)!r}; there are cpu and {torch.cuda.device_count()} GPUs "
+            "(cuda:0 ...)"
+        ) from None
 
 
 @contextmanager

@@ -25,7 +25,7 @@ from cnnpref.nets.caffe.files import (
 )
 from cnnpref.nets.caffe.graph import Graph, Node
 from cnnpref.nets.caffe.weights import load_weights
-from cnnpref.nets.kernels import faithful_kernels
+from cnnpref.nets.kernels import faithful_kernels, find_device
 from cnnpref.nets.net import Net
 
 Mean = Sequence[float] | PathLike | None
@@ -125,7 +125,7 @@ def load_caffe(
         UserError: a file is missing, damaged or does not fit the other; an unknown layer type.
     """
     graph = Graph(read_prototxt(prototxt))
-    place = torch.device(device)
+    place = find_device(device)
     load_weights(graph, caffemodel, place)
     return CaffeNet(graph, InputSpace(mean=read_mean(mean)), place)
 
