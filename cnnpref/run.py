@@ -89,8 +89,9 @@ def run_batch(batch: Batch, nets: Nets) -> list[str]:
     log.info("%s: %d of %d units to do, %d already valid", name, todo, wanted, wanted - todo)
     if not units:
         return []
+    net = nets.net  # a net that cannot be read leaves no folder behind
     _try_writing(series)
-    net, started = nets.net, perf_counter()
+    started = perf_counter()
     solution = _maximise(nets, series, units)
     common = _common_attributes(series, net, (perf_counter() - started) / todo)
     results = [_result(solution, row, {**common, "unit": unit}) for row, unit in enumerate(units)]
