@@ -16,10 +16,10 @@ import torch
 
 from cnnpref.config import read_config
 from cnnpref.maximisation import maximise
-from cnnpref.nets import Net, describe, open_net
+from cnnpref.nets import Net, describe
 from cnnpref.objective import Objective
-from cnnpref.plan import make_plan
-from cnnpref.run import open_generator
+from cnnpref.plan import make_plan, needs_generator
+from cnnpref.run import Nets
 
 ROOT = Path(__file__).parents[2]
 SHAPES = ROOT / "nets" / "shapes"
@@ -41,11 +41,12 @@ def best_drawings(net: Net) -> np.ndarray:
 def main() -> None:
     config = read_config(str(ROOT / "config" / "config.yaml"))
     plan = make_plan(config, describe)
-    net = open_net(config["net"])
+    nets = Nets(config, torch.device("cpu"))
+    net = nets.net
     columns = {"drawings": best_drawings(net)}
     for series in plan.select("fc8"):
         objective = Objective.units(net, "fc8", series.units, weight=series.options.feature_weight)
-        generator = open_generator(config, net) if series.method.startswith("dgn") else None
+        generator = nets.generator if needs_generator(series.method) else None
         solution = maximise(
             net, objective, series.method, series.options, series.seed, generator=generator
         )
