@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 from small import NET, random_generator, random_net
@@ -139,3 +141,24 @@ def test_momentum_can_move_back_with_the_image(net: CaffeNet) -> None:
             for given in ({}, {"unshift_momentum": True})
         ]
         assert np.array_equal(*images) == same
+
+
+def test_a_generator_may_take_maps(tmp_path: Path, net: CaffeNet) -> None:
+    """Features of 4 x 11 x 11, as a generator that inverts a convolution layer has them."""
+    text = (
+        'name: "maps" input: "feat" input_shape { dim: 1 dim: 4 dim: 11 dim: 11 }\n'
+        'layer { name: "grow" type: "Deconvolution" bottom: "feat" top: "made"\n'
+        "  convolution_param { num_output: 3 kernel_size: 4 stride: 2 pad: 1 } }"
+    )
+    maker = Generator(random_net(tmp_path, text), upper=np.full((4, 11, 11), 20.0))
+    solution = cnnpref.maximise(
+        net,
+        cnnpref.Objective.units(net, "fc", [0, 1]),
+        "dgn_gd",
+        resolve("dgn_gd", "higher", {"iter_n": 30}),
+        generator=maker,
+    )
+    assert solution.latents is not None
+    assert solution.latents.shape == (2, 4, 11, 11)
+    assert solution.latents.max() <= 20
+    assert all(solution.scores_best > [trace[0] for trace in solution.activations])
