@@ -7,7 +7,7 @@ its last window only when there is padding; what an average divides by counts th
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from math import prod
 
 import torch
@@ -23,6 +23,8 @@ _LOWEST = torch.finfo(torch.float32).min  # Caffe's start value of a maximum: -F
 
 class _Kernel(Layer):
     """What Convolution and Deconvolution share: kernel, stride, pad, dilation, groups, bias."""
+
+    _apply: Callable[..., Tensor]  # one bottom -> its top
 
     def setup(self, *shapes: Shape) -> list[Blob]:
         param, x = self.message.convolution_param, shapes[0]
@@ -69,9 +71,6 @@ class _Kernel(Layer):
 
     def forward(self, *bottoms: Tensor) -> tuple[Tensor, ...]:
         return tuple(self._apply(x) for x in bottoms)
-
-    def _apply(self, x: Tensor) -> Tensor:
-        raise NotImplementedError
 
 
 @layer("Convolution", most=math.inf)
