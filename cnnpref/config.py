@@ -20,7 +20,8 @@ from cnnpref.errors import UserError, suggest
 
 Config = dict[str, Any]
 
-BLOB_KEYS = ("input", "output")  # of the section `generator`: they name no file
+PATH_KEYS = ("prototxt", "caffemodel", "mean", "lower", "upper")  # of `net` and `generator`
+BLOB_KEYS = ("input", "output")  # of the section `generator`
 DEFAULTS: Config = {
     "results": "results",
     "methods": ["gd"],
@@ -74,7 +75,7 @@ def resolve_config(raw: Mapping[str, Any], name: str) -> Config:
 
 
 def _is_path(key: str, value: object) -> bool:
-    return isinstance(value, str) and key not in BLOB_KEYS
+    return isinstance(value, str) and key in PATH_KEYS
 
 
 def _parse(text: str, where: str) -> Config:

@@ -10,7 +10,7 @@ from hashlib import sha256
 from pathlib import Path
 from typing import Any, Protocol
 
-from cnnpref.config import BLOB_KEYS, Config
+from cnnpref.config import Config
 from cnnpref.errors import UserError, suggest
 from cnnpref.options import METHODS, Options, default_preset, resolve
 from cnnpref.selection import Shape, select_position, select_units
@@ -142,8 +142,7 @@ def _origin(config: Config, net: NetDescription, method: str, describe: Describe
                 f"config: method {method!r} needs the key 'generator': a network's files"
             )
         section = config["generator"]
-        files = {key: value for key, value in section.items() if key not in BLOB_KEYS}
-        origin["generator"] = {**section, **describe(files).sha256}
+        origin["generator"] = {**section, **describe(section).sha256}
     return origin
 
 

@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 
 from cnnpref.errors import UserError
-from cnnpref.nets.caffe import load_caffe
+from cnnpref.nets.caffe import load_caffe, read_graph
 from cnnpref.nets.caffe.files import PathLike
 from cnnpref.nets.net import Net, Shape
+
+_FILE_KEYS = ("prototxt", "caffemodel", "mean", "lower", "upper")  # of a section: paths, if text
 
 
 @dataclass(frozen=True)
@@ -30,14 +32,16 @@ class NetDescription:
 
 
 def open_net(section: Mapping[str, Any], device: str | torch.device = "cpu") -> Net:
-    """The network of a config's section: {prototxt, caffemodel, mean}.
+    """The network of a config's section.
+
+    Args:
+        section: {prototxt, caffemodel, mean} for the files of a Caffe net.
+        device: "cpu", "cuda", "cuda:1" ...
 
     Raises:
         UserError: a file is missing, damaged or does not fit the others.
     """
-    return load_caffe(
-        section["prototxt"], section.get("caffemodel"), mean=section.get("mean"), device=device
-    )
+    return _form(section).open(section, device)
 
 
 def describe(section: Mapping[str, Any]) -> NetDescription:
@@ -46,9 +50,35 @@ def describe(section: Mapping[str, Any]) -> NetDescription:
     Raises:
         UserError: a file is missing, or the prototxt is not one.
     """
-    net = load_caffe(section["prototxt"])
-    files = {key: path for key, path in section.items() if isinstance(path, str)}
-    return NetDescription(net.layers, {key: file_sha256(path) for key, path in files.items()})
+    return _form(section).describe(section)
+
+
+class _Form(NamedTuple):
+    """One way to name a network in a config, known by the key that it alone has."""
+
+    open: Callable[[Mapping[str, Any], str | torch.device], Net]
+    describe: Callable[[Mapping[str, Any]], NetDescription]
+
+
+def _form(section: Mapping[str, Any]) -> _Form:
+    return next(form for key, form in _FORMS.items() if key in section)
+
+
+def _open_caffe(section: Mapping[str, Any], device: str | torch.device) -> Net:
+    mean = section.get("mean")
+    return load_caffe(section["prototxt"], section.get("caffemodel"), mean=mean, device=device)
+
+
+def _describe_caffe(section: Mapping[str, Any]) -> NetDescription:
+    return NetDescription(read_graph(section["prototxt"]).layer_shapes, _digests(section))
+
+
+def _digests(section: Mapping[str, Any]) -> dict[str, str]:
+    paths = {key: section[key] for key in _FILE_KEYS if isinstance(section.get(key), str)}
+    return {key: file_sha256(path) for key, path in paths.items()}
+
+
+_FORMS = {"prototxt": _Form(_open_caffe, _describe_caffe)}
 
 
 def file_sha256(path: PathLike) -> str:

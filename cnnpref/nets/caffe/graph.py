@@ -92,6 +92,11 @@ class Graph:
                 "has `input:` or a layer of type Input"
             )
 
+    @property
+    def layer_shapes(self) -> dict[str, Shape]:
+        """{layer: shape without the batch}, in execution order."""
+        return {name: self.shapes[value][1:] for name, value in self.layers.items()}
+
     def ancestors(self, values: Iterable[int], given: Container[int] = ()) -> list[Node]:
         """The nodes that the values depend on where some are given, in execution order."""
         needed, nodes = {value for value in values if value not in given}, []

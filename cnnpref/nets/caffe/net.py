@@ -37,7 +37,7 @@ class CaffeNet(Net):
     def __init__(self, graph: Graph, space: InputSpace, device: torch.device) -> None:
         self.graph = graph
         self.name, self.space, self.device = graph.name, space, device
-        self.layers = {name: graph.shapes[value][1:] for name, value in graph.layers.items()}
+        self.layers = graph.layer_shapes
         self.blobs = {name: graph.shapes[value][1:] for name, value in graph.blobs.items()}
         self._image = next(iter(graph.inputs.values()))
         self.input_shape = graph.shapes[self._image][1:]
@@ -124,10 +124,19 @@ def load_caffe(
     Raises:
         UserError: a file is missing, damaged or does not fit the other; an unknown layer type.
     """
-    graph = Graph(read_prototxt(prototxt))
+    graph = read_graph(prototxt)
     place = find_device(device)
     load_weights(graph, caffemodel, place)
     return CaffeNet(graph, InputSpace(mean=read_mean(mean)), place)
+
+
+def read_graph(prototxt: PathLike) -> Graph:
+    """The layers of a prototxt, without weights.
+
+    Raises:
+        UserError: the file is missing or no prototxt; a layer is unknown or wrongly set.
+    """
+    return Graph(read_prototxt(prototxt))
 
 
 def save_caffemodel(net: CaffeNet, path: PathLike) -> None:
