@@ -18,8 +18,8 @@ from prototxts import INPUT, caffemodel, layer, load, refusal
 
 from cnnpref.errors import UserError
 from cnnpref.nets import caffe
-from cnnpref.nets.caffe import read_caffemodel, save_caffemodel, write_caffemodel
-from cnnpref.nets.caffe.files import blob_array
+from cnnpref.nets.caffe import save_caffemodel, write_caffemodel
+from cnnpref.nets.caffe.wire import stored_layers
 
 FC = INPUT + layer("fc", "InnerProduct", "data", "inner_product_param { num_output: 2 }")
 SMALL = (  # its caffemodel has about 100 bytes
@@ -46,7 +46,7 @@ def test_written_weights_are_read_back_bit_by_bit(
 ) -> None:
     path = tmp_path_factory.getbasetemp() / "written.caffemodel"
     write_caffemodel(path, "net", [(name, "Type", blobs) for name, blobs in given.items()])
-    read = {name: [blob_array(b) for b in blobs] for name, blobs in read_caffemodel(path).items()}
+    read = {name: [b.array() for b in blobs] for name, blobs in stored_layers(path).items()}
     assert list(read) == list(given)
     for name, blobs in given.items():
         assert [b.shape for b in read[name]] == [b.shape for b in blobs]

@@ -31,7 +31,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "plan": {"errors", "options", "config", "selection", "series"},
     "transform": {"schedule", "optim.problem"},
     "optim": {"schedule", "solution"},
-    "nets": {"errors", "geometry", "image"},
+    "nets": {"errors", "geometry", "image", "atomic"},
     "objective": {"errors", "geometry", "nets.net"},
     "param": {"errors", "image", "nets.net"},
     "recipe": {"options", "param", "schedule", "transform", "optim"},

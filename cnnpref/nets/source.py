@@ -12,7 +12,7 @@ import torch
 
 from cnnpref.errors import UserError
 from cnnpref.nets.caffe import load_caffe, read_graph
-from cnnpref.nets.caffe.files import PathLike
+from cnnpref.nets.caffe.schema import PathLike
 from cnnpref.nets.net import Net, Shape
 
 _FILE_KEYS = ("prototxt", "caffemodel", "mean", "lower", "upper")  # of a section: paths, if text

@@ -1,12 +1,11 @@
 """Caffe's prototxt and caffemodel, read and run without Caffe."""
 
-from cnnpref.nets.caffe.files import read_caffemodel, read_prototxt, write_caffemodel
+from cnnpref.nets.caffe.files import read_prototxt, write_caffemodel
 from cnnpref.nets.caffe.net import CaffeNet, load_caffe, read_graph, save_caffemodel
 
 __all__ = [
     "CaffeNet",
     "load_caffe",
-    "read_caffemodel",
     "read_graph",
     "read_prototxt",
     "save_caffemodel",

@@ -17,8 +17,8 @@ from torch import Tensor
 
 from cnnpref.errors import UserError, suggest
 from cnnpref.nets.caffe import neuron, spatial  # noqa: F401  (they register layer types)
-from cnnpref.nets.caffe.files import Message
 from cnnpref.nets.caffe.layer import Blob, Layer, Shape, make_layer, require
+from cnnpref.nets.caffe.schema import Message
 from cnnpref.nets.caffe.structure import View
 
 

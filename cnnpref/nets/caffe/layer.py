@@ -12,7 +12,8 @@ from torch import Tensor
 
 from cnnpref.errors import UserError, suggest
 from cnnpref.geometry import Reach, Same
-from cnnpref.nets.caffe.files import Message, Weights
+from cnnpref.nets.caffe.schema import Message
+from cnnpref.nets.caffe.wire import Weights
 
 Shape = tuple[int, ...]
 

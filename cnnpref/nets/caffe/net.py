@@ -17,13 +17,13 @@ from cnnpref.errors import UserError, suggest
 from cnnpref.geometry import Mask, map_size, pull_back
 from cnnpref.image import InputSpace
 from cnnpref.nets.caffe.files import (
-    PathLike,
     read_binaryproto,
     read_bytes,
     read_prototxt,
     write_caffemodel,
 )
 from cnnpref.nets.caffe.graph import Graph, Node
+from cnnpref.nets.caffe.schema import PathLike
 from cnnpref.nets.caffe.weights import load_weights
 from cnnpref.nets.kernels import faithful_kernels, find_device
 from cnnpref.nets.net import Net

@@ -12,8 +12,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from cnnpref.nets.caffe.files import Message
 from cnnpref.nets.caffe.layer import Blob, Layer, Shape, canonical_axis, layer, require, scalar
+from cnnpref.nets.caffe.schema import Message
 
 
 @layer("Dropout")

@@ -12,8 +12,8 @@ import torch
 from torch import Tensor
 
 from cnnpref.geometry import Nothing, Reach, Same, Whole, Wrapped
-from cnnpref.nets.caffe.files import SCHEMA
 from cnnpref.nets.caffe.layer import Blob, Layer, Shape, canonical_axis, layer, require
+from cnnpref.nets.caffe.schema import SCHEMA
 
 
 @layer("Split")

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from math import prod
 
 import numpy as np
@@ -11,19 +12,12 @@ import torch
 from torch import Tensor
 
 from cnnpref.errors import UserError
-from cnnpref.nets.caffe.files import (
-    SCHEMA,
-    Message,
-    PathLike,
-    Weights,
-    blob_array,
-    blob_shape,
-    is_legacy,
-    read_caffemodel,
-)
 from cnnpref.nets.caffe.graph import Graph
 from cnnpref.nets.caffe.layer import Blob, Layer, Shape
+from cnnpref.nets.caffe.schema import SCHEMA, PathLike
+from cnnpref.nets.caffe.wire import StoredBlob, Weights, stored_layers
 
+Source = Callable[[], Weights]  # gives the values of a weight, when their turn comes
 _PERMISSIVE = SCHEMA["ParamSpec"].PERMISSIVE
 
 
@@ -39,22 +33,22 @@ def load_weights(graph: Graph, caffemodel: PathLike | None, device: torch.device
     Warns:
         UserWarning: layers that the file does not have keep their fillers' values.
     """
-    stored = read_caffemodel(caffemodel) if caffemodel is not None else {}
+    stored = stored_layers(caffemodel) if caffemodel is not None else {}
     # of layers with the same name the one that has weights: there is only one such
     by_weights = sorted(graph.nodes, key=lambda node: bool(node.layer.weights))
     layers = {node.layer.name: node.layer for node in by_weights}
     owners: dict[str, tuple[str, int]] = {}  # name of a shared weight -> layer and index
-    arrays: dict[tuple[str, int], Weights] = {}
+    sources: dict[tuple[str, int], Source] = {}
     for name, wanted in graph.wanted.items():
         for index, blob in enumerate(wanted):
             owner = owners.setdefault(_shared_name(layers[name], index), (name, index))
-            arrays.setdefault(owner, blob.filled())
+            sources.setdefault(owner, blob.filled)
     for name, blobs in stored.items():
         if name in layers:
             found = _matched(layers[name], graph.wanted.get(name, []), blobs, caffemodel)
-            for index, array in enumerate(found):
-                arrays[owners[_shared_name(layers[name], index)]] = array
-    tensors = {owner: _tensor(array, device) for owner, array in arrays.items()}
+            for index, source in enumerate(found):
+                sources[owners[_shared_name(layers[name], index)]] = source
+    tensors = {owner: _tensor(source(), device) for owner, source in sources.items()}
     for name, wanted in graph.wanted.items():
         layers[name].weights = [
             _shaped(layers[name], i, tensors[owners[_shared_name(layers[name], i)]], blob.shape)
@@ -89,8 +83,8 @@ def _shaped(layer: Layer, index: int, tensor: Tensor, shape: Shape) -> Tensor:
 
 
 def _matched(
-    layer: Layer, wanted: Sequence[Blob], blobs: Sequence[Message], path: PathLike | None
-) -> list[Weights]:
+    layer: Layer, wanted: Sequence[Blob], blobs: Sequence[StoredBlob], path: PathLike | None
+) -> list[Source]:
     where = f"{path}: layer {layer.name!r} ({layer.kind})"
     if len(blobs) != len(wanted):
         raise UserError(
@@ -99,24 +93,28 @@ def _matched(
     for index, (blob, want) in enumerate(zip(blobs, wanted, strict=True)):
         if not _fits(blob, want.shape):
             raise UserError(
-                f"{where}: weight blob {index} has shape {list(blob_shape(blob))} in the "
+                f"{where}: weight blob {index} has shape {list(blob.shape)} in the "
                 f"caffemodel, {list(want.shape)} in the prototxt; the files are not of one net"
             )
+    pairs = zip(blobs, wanted, strict=True)
+    return [partial(_read, blob, want.shape, where) for blob, want in pairs]
+
+
+def _read(blob: StoredBlob, shape: Shape, where: str) -> Weights:
     try:
-        return [blob_array(b).reshape(w.shape) for b, w in zip(blobs, wanted, strict=True)]
+        return blob.array().reshape(shape)
     except ValueError as error:
         raise UserError(f"{where}: {error}; the caffemodel is damaged") from None
 
 
-def _fits(blob: Message, shape: Shape) -> bool:
+def _fits(blob: StoredBlob, shape: Shape) -> bool:
     """Whether the shapes agree; the legacy four numbers are padded with 1 on the left."""
-    given = blob_shape(blob)
-    if is_legacy(blob) and not blob.HasField("shape"):
-        return len(shape) <= 4 and given == (1,) * (4 - len(shape)) + shape
-    return given == shape
+    if blob.legacy:
+        return len(shape) <= 4 and blob.shape == (1,) * (4 - len(shape)) + shape
+    return blob.shape == shape
 
 
-def _report_missing(graph: Graph, stored: dict[str, list[Message]], path: PathLike) -> None:
+def _report_missing(graph: Graph, stored: Mapping[str, object], path: PathLike) -> None:
     missing = [name for name in graph.wanted if name not in stored]
     if missing and len(missing) == len(graph.wanted):
         raise UserError(
