@@ -1,8 +1,8 @@
-"""Which pixels reach a unit: masks of a layer's map, carried back through the layers.
+"""Which pixels reach a unit: masks of a layer's values, carried back through the layers.
 
-Rows and columns are independent in every layer of a convolutional net: two small matrices per
-layer, one for each axis, say which inputs each output depends on, and carry a mask back exactly.
-Strides, dilations and padding that leave gaps, and branches that join, need no special care.
+Channels, rows and columns are independent in every layer of a convolutional net: a small matrix per
+layer and axis says which inputs each output depends on, and carries a mask back exactly. Strides,
+dilations and padding that leave gaps, and branches that join, need no special care.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from typing import Protocol
 import numpy as np
 import numpy.typing as npt
 
-Mask = npt.NDArray[np.bool_]  # (H, W), positions of a map; (1, 1) for a layer without a map
+Mask = npt.NDArray[np.bool_]  # of a shape without the batch; an axis of size 1: alike all along
 Relation = npt.NDArray[np.bool_]  # (outputs, inputs) of one axis: whether one depends on the other
 Box = tuple[int, int, int, int]  # top, left, bottom, right in pixels, half open
 
@@ -78,6 +78,18 @@ class Transposed:
 
 
 @dataclass(frozen=True)
+class Grouped:
+    """Channels of a convolution: every output depends on the inputs of its own group."""
+
+    groups: int
+
+    def relation(self, outputs: int, inputs: int) -> Relation:
+        group = np.arange(self.groups)
+        of_output, of_input = (np.repeat(group, n // self.groups) for n in (outputs, inputs))
+        return of_output[:, None] == of_input
+
+
+@dataclass(frozen=True)
 class Wrapped:
     """Copies laid side by side (Tile): output i depends on input `i % inputs`."""
 
@@ -90,10 +102,24 @@ def map_size(shape: Sequence[int]) -> tuple[int, int]:
     return (shape[1], shape[2]) if len(shape) == 3 else (1, 1)
 
 
-def pull_back(mask: Mask, rows: Relation, columns: Relation) -> Mask:
-    """The inputs that the masked outputs depend on."""
-    reached: Mask = (rows.T.astype(np.float32) @ mask @ columns) > 0
-    return reached
+def pull_back(mask: Mask, axis: int, reach: Reach, outputs: int, inputs: int) -> Mask:
+    """The inputs that the masked outputs depend on, along one axis of the mask."""
+    if reach == Same() and outputs == inputs:
+        return mask
+    if reach == Whole():
+        return anywhere(mask, axis, keepdims=True)
+    relation = reach.relation(outputs, inputs)
+    along = np.moveaxis(mask, axis, -1)
+    if along.shape[-1] == 1:
+        reached = along & relation.any(0)
+    else:
+        reached = along.astype(np.float32) @ relation > 0
+    return np.moveaxis(reached, -1, axis)
+
+
+def anywhere(mask: Mask, axes: int | tuple[int, ...], keepdims: bool = False) -> Mask:
+    """Whether anything is masked along some axes."""
+    return np.asarray(mask.any(axes, keepdims=keepdims))
 
 
 def bounding_box(mask: Mask) -> Box:

@@ -9,101 +9,15 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 import torch
-from hypothesis import HealthCheck, assume, given, reject, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from prototxts import layer, load
+from random_nets import RELAXED, declared, loaded, positive, prototxts
 
 from cnnpref.errors import UserError
 from cnnpref.nets.caffe import CaffeNet
 
-# Drawing a prototxt loads it, which takes its time on a busy machine.
-RELAXED = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
-Draw = st.DrawFn
 Mask = npt.NDArray[np.bool_]
-
-
-def declared(height: int, width: int) -> str:
-    return f'input: "data"\ninput_shape {{ dim: 1 dim: 3 dim: {height} dim: {width} }}\n'
-
-
-def kernel(draw: Draw, transposed: bool = False) -> str:
-    """Size, stride, padding and dilation; some units see nothing but padding."""
-    fields = {
-        "kernel_h": draw(st.integers(1, 3)),
-        "kernel_w": draw(st.integers(1, 4)),
-        "stride_h": draw(st.integers(1, 2)),
-        "stride_w": draw(st.integers(1, 3)),
-        "pad_h": draw(st.integers(0, 1 if transposed else 4)),
-        "pad_w": draw(st.integers(0, 1 if transposed else 3)),
-    }
-    return (
-        " ".join(f"{k}: {v}" for k, v in fields.items()) + f" dilation: {draw(st.integers(1, 2))}"
-    )
-
-
-def single(draw: Draw, name: str, bottom: str) -> str:
-    """A layer over space whose gradients have no accidental zeros."""
-    kind = draw(st.sampled_from(["Convolution", "Deconvolution", "Pooling", "LRN", "Tile"]))
-    if kind == "Pooling":
-        size = draw(st.integers(1, 3))
-        stride, pad = draw(st.integers(1, size)), draw(st.integers(0, size - 1))
-        given = f"pool: AVE kernel_size: {size} stride: {stride} pad: {pad}"
-        return layer(name, kind, bottom, f"pooling_param {{ {given} }}")
-    if kind == "LRN":
-        given = f"norm_region: WITHIN_CHANNEL local_size: {draw(st.sampled_from([1, 3, 5]))}"
-        return layer(name, kind, bottom, f"lrn_param {{ {given} }}")
-    if kind == "Tile":
-        given = f"axis: {draw(st.integers(2, 3))} tiles: 2"
-        return layer(name, kind, bottom, f"tile_param {{ {given} }}")
-    given = f"num_output: 2 {kernel(draw, kind == 'Deconvolution')}"
-    return layer(name, kind, bottom, f"convolution_param {{ {given} }}")
-
-
-def joined(draw: Draw, name: str, one: str, other: str, net: CaffeNet) -> str:
-    """Two branches as one blob: joined where they fit, or after a crop."""
-    (channels, *size), (others, *smaller) = net.blobs[one], net.blobs[other]
-    if channels == others and size[1] == smaller[1]:
-        return layer(name, "Concat", [one, other], "concat_param { axis: 2 }")
-    if size == smaller:
-        kinds = ["Concat", "Eltwise"] if channels == others else ["Concat"]
-        return layer(name, draw(st.sampled_from(kinds)), [one, other])
-    room = [a - b for a, b in zip(size, smaller, strict=True)]
-    assume(min(room) >= 0)
-    offsets = " ".join(f"offset: {draw(st.integers(0, r))}" for r in room)
-    return layer(name, "Crop", [one, other], f"crop_param {{ axis: 2 {offsets} }}")
-
-
-@st.composite
-def prototxts(draw: Draw) -> str:
-    """Chains and branches of up to five layers."""
-    text = declared(draw(st.integers(3, 9)), draw(st.integers(3, 9)))
-    tops = ["data"]
-    for number in range(draw(st.integers(1, 5))):
-        name = f"layer{number}"
-        branches = draw(st.lists(st.sampled_from(tops), min_size=1, max_size=2, unique=True))
-        if len(branches) == 2:
-            text += joined(draw, name, *branches, net=loaded(text))
-        else:
-            text += single(draw, name, branches[0])
-        tops.append(name)
-    assume(max(loaded(text).layers[tops[-1]][1:]) <= 12)
-    return text
-
-
-def loaded(text: str) -> CaffeNet:
-    """The net; a kernel that is larger than its bottom makes the example invalid."""
-    try:
-        return load(text)
-    except UserError:
-        reject()
-
-
-def positive(text: str) -> tuple[CaffeNet, str]:
-    """The net with positive weights, and its last layer."""
-    net, random = load(text), torch.Generator().manual_seed(0)
-    for weight in net.parameters():
-        weight.uniform_(0.2, 1, generator=random)
-    return net, list(net.layers)[-1]
 
 
 def boxes(net: CaffeNet, name: str, masks: Sequence[Mask]) -> list[tuple[int, ...]]:
@@ -149,6 +63,34 @@ def test_the_field_of_a_mask_is_where_its_gradient_comes_from(
     shape = net.layers[name]
     mask = at(shape, np.random.default_rng(seed).random(shape[1:]) < share)
     assert net.receptive_field(name, mask) == boxes(net, name, [mask])[0]
+
+
+@settings(RELAXED)
+@given(prototxts(), st.integers(0, 1000))
+def test_the_field_of_a_channel_is_where_its_gradient_comes_from(text: str, seed: int) -> None:
+    net, name = positive(text)
+    mask = np.zeros(net.layers[name], bool)
+    mask.flat[np.random.default_rng(seed).integers(mask.size)] = True
+    assert net.receptive_field(name, mask) == boxes(net, name, [mask])[0]
+
+
+def test_each_top_of_a_convolution_sees_its_own_bottom() -> None:
+    text = declared(9, 9) + layer("near", "Power", "data")
+    wide = "convolution_param { num_output: 3 kernel_size: 5 pad: 2 }"
+    text += layer("wide", "Convolution", "data", wide)
+    text += 'layer { name: "both" type: "Convolution" bottom: "wide" bottom: "near"'
+    text += ' top: "one" top: "other" convolution_param { num_output: 2 kernel_size: 3 pad: 1 } }'
+    net, _ = positive(text + layer("end", "Power", "other"))
+    assert net.receptive_field("both") == (1, 1, 8, 8)
+    assert net.receptive_field("end") == (3, 3, 6, 6)
+
+
+def test_batch_statistics_depend_on_the_whole_map() -> None:
+    text = declared(9, 7) + layer("pool", "Pooling", "data", POOL)
+    for stored, field in (("true", (1, 1, 4, 4)), ("false", (0, 0, 9, 7))):
+        given = f"batch_norm_param {{ use_global_stats: {stored} }}"
+        net = load(text + layer("norm", "BatchNorm", "pool", given))
+        assert net.receptive_field("norm", (1, 1)) == field
 
 
 @settings(RELAXED, max_examples=20)
@@ -243,7 +185,7 @@ def test_a_layer_that_does_not_exist() -> None:
             "Reshape",
             ["pool"],
             "reshape_param { shape { dim: 0 dim: 1 dim: 5 dim: -1 } }",
-            (0, 0, 9, 7),
+            (1, 1, 4, 4),  # the place in its channel that comes as the 25th value
         ),
     ],
 )

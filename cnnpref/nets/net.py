@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from cnnpref.errors import UserError, suggest
-from cnnpref.geometry import Box, Mask, bounding_box, map_size, unit_position
+from cnnpref.geometry import Box, Mask, bounding_box, unit_position
 from cnnpref.image import InputSpace
 
 Shape = tuple[int, ...]
@@ -59,7 +59,12 @@ class Net(ABC):
 
     @abstractmethod
     def support(self, layer: str, mask: Mask) -> Mask:
-        """The pixels of the image (H, W) that reach the masked positions of a layer's map."""
+        """The pixels of the image (H, W) that can change the masked units of a layer.
+
+        Args:
+            layer: a name in `layers`.
+            mask: of the layer's shape.
+        """
 
     @abstractmethod
     def parameters(self) -> Iterator[Tensor]:
@@ -83,31 +88,29 @@ class Net(ABC):
     ) -> Box:
         """The smallest box of pixels that can change a unit: (top, left, bottom, right), half open.
 
-        The channels of a position count together: where branches are concatenated along the
-        channels, the widest of them.
-
         Args:
             layer: a name in `layers`.
-            where: "center" or (y, x) of a map, or a mask of the layer's shape, non-zero at the
-                targets. Without meaning for a layer that has no map.
+            where: "center" or (y, x): all channels at that position of a map, together; or a mask
+                of the layer's shape, non-zero at the units. A layer without a map has no
+                positions: whatever is given, all its units are meant.
         """
         return bounding_box(self.support(layer, _targets(self.layer_shape(layer), where)))
 
 
 def _targets(shape: Shape, where: str | Sequence[int] | npt.NDArray[np.bool_]) -> Mask:
-    """The positions of a layer's map that hold targets."""
+    """The units of a layer that are meant, of its shape."""
     given = np.asarray(where)
     if given.shape == shape and given.shape != (2,):
-        return (given != 0).reshape(-1, *map_size(shape)).any(0)
+        return given != 0
     allowed = f"give 'center', (y, x) or a mask of shape {shape}"
     if given.shape not in ((), (2,)):
         raise UserError(f"no position or mask of the layer has shape {given.shape}; {allowed}")
     if len(shape) != 3:
-        return np.ones((1, 1), bool)
+        return np.ones(shape, bool)
     try:
         y, x = unit_position(shape, where if isinstance(where, str) else list(where))
     except ValueError as error:
         raise UserError(f"{error}; {allowed}") from None
-    mask = np.zeros(map_size(shape), bool)
-    mask[y, x] = True
+    mask = np.zeros((1, *shape[1:]), bool)  # all channels alike
+    mask[:, y, x] = True
     return mask

@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 
 from cnnpref.errors import UserError, suggest
-from cnnpref.nets.caffe import neuron, spatial  # noqa: F401  (they register layer types)
+from cnnpref.nets.caffe import neuron, reduction, spatial  # noqa: F401  (they register types)
 from cnnpref.nets.caffe.layer import Blob, Layer, Shape, make_layer, require
 from cnnpref.nets.caffe.schema import Message
 from cnnpref.nets.caffe.structure import View
@@ -169,7 +169,8 @@ class Graph:
         except (ValueError, RuntimeError, TypeError) as error:
             raise layer_error(layer, error, bottoms) from None
         self._want(layer, wanted)
-        return [tuple(top.shape) for top in tops]
+        layer.bottom_shapes, layer.top_shapes = bottoms, [tuple(top.shape) for top in tops]
+        return layer.top_shapes
 
     def _want(self, layer: Layer, blobs: list[Blob]) -> None:
         if blobs and layer.name in self.wanted:
@@ -196,7 +197,9 @@ class Graph:
         for other, value in list(self.blobs.items()):
             if other != blob and self._memory[value] == self._memory[top]:
                 view = self._add_value(self.shapes[value], self._memory[top])
-                self.nodes.append(Node(View(other, self.shapes[value]), [top], [view]))
+                self.nodes.append(
+                    Node(View(other, self.shapes[top], self.shapes[value]), [top], [view])
+                )
                 self.blobs[other] = view
 
 

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
+from math import prod
 from typing import Any, ClassVar, TypeVar
 
 import numpy as np
@@ -11,7 +12,7 @@ import torch
 from torch import Tensor
 
 from cnnpref.errors import UserError, suggest
-from cnnpref.geometry import Reach, Same
+from cnnpref.geometry import Mask, Reach, Same, anywhere, pull_back
 from cnnpref.nets.caffe.schema import Message
 from cnnpref.nets.caffe.wire import Weights
 
@@ -54,6 +55,8 @@ class Layer:
         self.name: str = message.name
         self.kind: str = message.type
         self.weights: list[Tensor] = []
+        self.bottom_shapes: list[Shape] = []  # with the declared batch, as those of the tops
+        self.top_shapes: list[Shape] = []
 
     # Signatures differ by type: one bottom, two, or any number.
     setup: Callable[..., list[Blob]] = _no_weights
@@ -62,9 +65,19 @@ class Layer:
     forward: Callable[..., Tensor | tuple[Tensor, ...]]
     """The tops (one tensor, or a tuple) from the bottoms; the batch may have any size."""
 
-    def reach(self, bottom: int, bottoms: Sequence[Shape], top: Shape, axis: int) -> Reach:
-        """How rows (axis -2) or columns (axis -1) of the top depend on those of a bottom."""
+    def reach(self, axis: int, top: int, bottom: int) -> Reach:
+        """How a top depends on a bottom along an axis (1: channels), where they have as many."""
         return Same()
+
+    def pull_back(self, mask: Mask, top: int, bottom: int) -> Mask:
+        """The values of a bottom that the masked ones of a top depend on, without the batch."""
+        outputs, inputs = self.top_shapes[top], self.bottom_shapes[bottom]
+        if len(outputs) != len(inputs):
+            return np.full((1,) * (len(inputs) - 1), mask.any())
+        for axis in range(1, len(inputs)):
+            reach = self.reach(axis, top, bottom)
+            mask = pull_back(mask, axis - 1, reach, outputs[axis], inputs[axis])
+        return mask
 
 
 REGISTRY: dict[str, type[Layer]] = {}
@@ -122,6 +135,19 @@ def pair(param: Any, name: str, default: int | None = None) -> tuple[int, int]:
         values = [default]
     require(1 <= len(values) <= 2, f"{name} must be given once, or as {height} and {width}")
     return values[0], values[-1]
+
+
+def collapsed(mask: Mask, axis: int, ndim: int) -> Mask:
+    """The values of a bottom of `ndim` axes whose axes from `axis` on made the masked ones."""
+    kept = anywhere(mask, tuple(range(axis - 1, mask.ndim))) if axis <= mask.ndim else mask
+    return kept.reshape(*kept.shape, *(1,) * (ndim - 1 - kept.ndim))
+
+
+def reshaped(mask: Mask, top: Shape, bottom: Shape) -> Mask:
+    """The values of a bottom that are the masked ones of a top, in another shape."""
+    if prod(top[1:]) != prod(bottom[1:]):  # some of the batch went into other axes
+        return np.full((1,) * (len(bottom) - 1), mask.any())
+    return np.broadcast_to(mask, top[1:]).reshape(bottom[1:])
 
 
 def scalar(values: Tensor) -> Tensor:

@@ -6,6 +6,7 @@ import io
 import os
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from itertools import product
 from pathlib import Path
 
 import numpy as np
@@ -14,7 +15,7 @@ import torch
 from torch import Tensor
 
 from cnnpref.errors import UserError, suggest
-from cnnpref.geometry import Mask, map_size, pull_back
+from cnnpref.geometry import Mask, anywhere
 from cnnpref.image import InputSpace
 from cnnpref.nets.caffe.files import (
     read_binaryproto,
@@ -22,7 +23,7 @@ from cnnpref.nets.caffe.files import (
     read_prototxt,
     write_caffemodel,
 )
-from cnnpref.nets.caffe.graph import Graph, Node
+from cnnpref.nets.caffe.graph import Graph
 from cnnpref.nets.caffe.schema import PathLike
 from cnnpref.nets.caffe.weights import load_weights
 from cnnpref.nets.kernels import faithful_kernels, find_device
@@ -85,25 +86,12 @@ class CaffeNet(Net):
         value = self.graph.layers[layer]
         reached = {value: mask}
         for node in reversed(self.graph.ancestors([value])):
-            for index, bottom in enumerate(node.bottoms):
-                for top in reached.keys() & set(node.tops):
-                    found = self._reaching(node, index, top, reached[top])
+            for (i, top), (j, bottom) in product(enumerate(node.tops), enumerate(node.bottoms)):
+                if top in reached:
+                    found = node.layer.pull_back(reached[top], i, j)
                     reached[bottom] = reached[bottom] | found if bottom in reached else found
-        return reached.get(self._image, np.zeros(map_size(self.input_shape), bool))
-
-    def _reaching(self, node: Node, index: int, top: int, mask: Mask) -> Mask:
-        """The positions of a bottom that reach the masked ones of a top."""
-        shapes = self.graph.shapes
-        bottoms, bottom = [shapes[b] for b in node.bottoms], shapes[node.bottoms[index]]
-        if len(bottom) != 4 or len(shapes[top]) != 4:
-            return np.full(map_size(bottom[1:]), mask.any())
-        rows, columns = (
-            node.layer.reach(index, bottoms, shapes[top], axis).relation(
-                shapes[top][axis], bottom[axis]
-            )
-            for axis in (-2, -1)
-        )
-        return pull_back(mask, rows, columns)
+        pixels = reached.get(self._image, np.zeros((1, 1, 1), bool))
+        return anywhere(np.broadcast_to(pixels, self.input_shape), 0)
 
 
 def load_caffe(

@@ -12,6 +12,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from cnnpref.geometry import Mask, Reach, Same, Whole, anywhere
 from cnnpref.nets.caffe.layer import Blob, Layer, Shape, canonical_axis, layer, require, scalar
 from cnnpref.nets.caffe.schema import Message
 
@@ -223,6 +224,13 @@ class _PerAxis(Layer):
         self.start, shape = _axes_from(x, param.axis, param.num_axes)
         return [Blob(shape, param.filler if param.HasField("filler") else None, default)]
 
+    def pull_back(self, mask: Mask, top: int, bottom: int) -> Mask:
+        if bottom == 0:
+            return mask
+        before, covered = self.start - 1, len(self.bottom_shapes[1])  # without the batch
+        over = [a for a in range(mask.ndim) if not before <= a < before + covered]
+        return anywhere(mask, tuple(over))
+
     def _second(self, x: Tensor, bottoms: tuple[Tensor, ...]) -> Tensor:
         return _broadcast(bottoms[0] if bottoms else self.weights[0], x, self.start)
 
@@ -276,3 +284,6 @@ class BatchNorm(Layer):
             mean = x.mean(over, keepdim=True)
             variance = (x - mean).square().mean(over, keepdim=True)
         return (x - mean) / torch.sqrt(variance + self.eps)
+
+    def reach(self, axis: int, top: int, bottom: int) -> Reach:
+        return Same() if self.stored or axis == 1 else Whole()

@@ -14,8 +14,17 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from cnnpref.geometry import Reach, Same, Transposed, Whole, Window
-from cnnpref.nets.caffe.layer import Blob, Layer, Shape, canonical_axis, layer, pair, require
+from cnnpref.geometry import Grouped, Mask, Nothing, Reach, Same, Transposed, Whole, Window
+from cnnpref.nets.caffe.layer import (
+    Blob,
+    Layer,
+    Shape,
+    canonical_axis,
+    collapsed,
+    layer,
+    pair,
+    require,
+)
 
 _ROWS = 16  # from so many rows on, matrix products on a CPU treat every row alike (measured, MKL)
 _LOWEST = torch.finfo(torch.float32).min  # Caffe's start value of a maximum: -FLT_MAX
@@ -69,6 +78,11 @@ class _Kernel(Layer):
     def _window(self, axis: int) -> Window:
         return Window(self.kernel[axis], self.stride[axis], self.pad[axis], self.dilation[axis])
 
+    def _along(self, axis: int, top: int, bottom: int, space: Callable[[int], Reach]) -> Reach:
+        if top != bottom:  # each bottom has a top of its own
+            return Nothing()
+        return Grouped(self.group) if axis == 1 else space(axis - 2)
+
     def forward(self, *bottoms: Tensor) -> tuple[Tensor, ...]:
         return tuple(self._apply(x) for x in bottoms)
 
@@ -82,8 +96,8 @@ class Convolution(_Kernel):
         geometry = (self.stride, self.pad, self.dilation, self.group)
         return convolve(x, self.weights[0], self._bias(), *geometry)
 
-    def reach(self, bottom: int, bottoms: Sequence[Shape], top: Shape, axis: int) -> Reach:
-        return self._window(axis)
+    def reach(self, axis: int, top: int, bottom: int) -> Reach:
+        return self._along(axis, top, bottom, self._window)
 
 
 @layer("Deconvolution", most=math.inf)
@@ -98,8 +112,8 @@ class Deconvolution(_Kernel):
         geometry = (self.stride, self.pad, 0, self.group, self.dilation)
         return convolve(x, self.weights[0], self._bias(), *geometry)
 
-    def reach(self, bottom: int, bottoms: Sequence[Shape], top: Shape, axis: int) -> Reach:
-        return Transposed(self._window(axis))
+    def reach(self, axis: int, top: int, bottom: int) -> Reach:
+        return self._along(axis, top, bottom, lambda i: Transposed(self._window(i)))
 
 
 @layer("Pooling")
@@ -172,8 +186,11 @@ class Pooling(Layer):
             extents.append(((start + kernel).clamp(max=size + pad) - start).to(x.dtype))
         return extents[0][:, None] * extents[1]
 
-    def reach(self, bottom: int, bottoms: Sequence[Shape], top: Shape, axis: int) -> Reach:
-        return Window(self._kernel(bottoms[0])[axis], self.stride[axis], self.pad[axis])
+    def reach(self, axis: int, top: int, bottom: int) -> Reach:
+        if axis == 1:
+            return Same()
+        kernel = self._kernel(self.bottom_shapes[0])
+        return Window(kernel[axis - 2], self.stride[axis - 2], self.pad[axis - 2])
 
 
 @layer("LRN")
@@ -203,8 +220,9 @@ class LRN(Layer):
             mean = sum(windows, torch.zeros((), device=x.device)) / self.size
         return x * (self.k + self.alpha * mean) ** -self.beta
 
-    def reach(self, bottom: int, bottoms: Sequence[Shape], top: Shape, axis: int) -> Reach:
-        return Window(self.size, 1, self.size // 2) if self.within else Same()
+    def reach(self, axis: int, top: int, bottom: int) -> Reach:
+        inside = axis > 1 if self.within else axis == 1
+        return Window(self.size, 1, self.size // 2) if inside else Same()
 
 
 @layer("InnerProduct")
@@ -231,8 +249,8 @@ class InnerProduct(Layer):
             return F.linear(flat, weight, bias)
         return F.linear(F.pad(flat, (0, 0, 0, lacking)), weight, bias)[: len(flat)]
 
-    def reach(self, bottom: int, bottoms: Sequence[Shape], top: Shape, axis: int) -> Reach:
-        return Whole() if self.axis <= len(bottoms[0]) + axis else Same()
+    def pull_back(self, mask: Mask, top: int, bottom: int) -> Mask:
+        return collapsed(mask, self.axis, len(self.bottom_shapes[0]))
 
 
 @layer("MVN")
@@ -252,8 +270,8 @@ class MVN(Layer):
         deviation = centred.square().mean(self.axes, keepdim=True).sqrt()
         return centred / (deviation + self.eps)
 
-    def reach(self, bottom: int, bottoms: Sequence[Shape], top: Shape, axis: int) -> Reach:
-        return Whole()
+    def reach(self, axis: int, top: int, bottom: int) -> Reach:
+        return Whole() if axis in self.axes else Same()
 
 
 @layer("Softmax")
@@ -267,5 +285,5 @@ class Softmax(Layer):
     def forward(self, x: Tensor) -> Tensor:
         return F.softmax(x, self.axis)
 
-    def reach(self, bottom: int, bottoms: Sequence[Shape], top: Shape, axis: int) -> Reach:
-        return Whole() if self.axis == len(top) + axis else Same()
+    def reach(self, axis: int, top: int, bottom: int) -> Reach:
+        return Whole() if axis == self.axis else Same()

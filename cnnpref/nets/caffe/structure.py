@@ -1,4 +1,4 @@
-"""Layers that join, split, reorder or reduce blobs."""
+"""Layers that join, split or reorder blobs."""
 
 from __future__ import annotations
 
@@ -11,8 +11,16 @@ from math import prod
 import torch
 from torch import Tensor
 
-from cnnpref.geometry import Nothing, Reach, Same, Whole, Wrapped
-from cnnpref.nets.caffe.layer import Blob, Layer, Shape, canonical_axis, layer, require
+from cnnpref.geometry import Mask, Nothing, Reach, Same, Wrapped
+from cnnpref.nets.caffe.layer import (
+    Blob,
+    Layer,
+    Shape,
+    canonical_axis,
+    layer,
+    require,
+    reshaped,
+)
 from cnnpref.nets.caffe.schema import SCHEMA
 
 
@@ -49,9 +57,9 @@ class Concat(Layer):
     def forward(self, *bottoms: Tensor) -> Tensor:
         return torch.cat(bottoms, self.axis)
 
-    def reach(self, bottom: int, bottoms: Sequence[Shape], top: Shape, axis: int) -> Reach:
-        before = sum(shape[self.axis] for shape in bottoms[:bottom])
-        return Same(-before) if self.axis == 4 + axis else Same()
+    def reach(self, axis: int, top: int, bottom: int) -> Reach:
+        before = sum(shape[self.axis] for shape in self.bottom_shapes[:bottom])
+        return Same(-before) if axis == self.axis else Same()
 
 
 @layer("Slice")
@@ -80,8 +88,8 @@ class Slice(Layer):
         edges = [*self.edges[:-1], size]
         return tuple(x.narrow(self.axis, a, b - a) for a, b in pairwise(edges))
 
-    def reach(self, bottom: int, bottoms: Sequence[Shape], top: Shape, axis: int) -> Reach:
-        return Whole() if self.axis == 4 + axis else Same()
+    def reach(self, axis: int, top: int, bottom: int) -> Reach:
+        return Same(self.edges[top]) if axis == self.axis else Same()
 
 
 @layer("Eltwise", least=2, most=math.inf)
@@ -130,8 +138,8 @@ class Flatten(Layer):
     def forward(self, x: Tensor) -> Tensor:
         return x.flatten(self.axis, self.end)
 
-    def reach(self, bottom: int, bottoms: Sequence[Shape], top: Shape, axis: int) -> Reach:
-        return Same() if top[-2:] == bottoms[0][-2:] else Whole()
+    def pull_back(self, mask: Mask, top: int, bottom: int) -> Mask:
+        return reshaped(mask, self.top_shapes[0], self.bottom_shapes[0])
 
 
 @layer("Reshape")
@@ -173,8 +181,8 @@ class Reshape(Layer):
     def forward(self, x: Tensor) -> Tensor:
         return x.reshape(self._shape(x.shape))
 
-    def reach(self, bottom: int, bottoms: Sequence[Shape], top: Shape, axis: int) -> Reach:
-        return Same() if top[-2:] == bottoms[0][-2:] else Whole()
+    def pull_back(self, mask: Mask, top: int, bottom: int) -> Mask:
+        return reshaped(mask, self.top_shapes[0], self.bottom_shapes[0])
 
 
 @layer("Crop", least=2, most=2)
@@ -198,11 +206,10 @@ class Crop(Layer):
             x = x.narrow(i, offset, reference.shape[i])
         return x
 
-    def reach(self, bottom: int, bottoms: Sequence[Shape], top: Shape, axis: int) -> Reach:
+    def reach(self, axis: int, top: int, bottom: int) -> Reach:
         if bottom == 1:  # only its size matters
             return Nothing()
-        cropped = axis + len(top) - self.axis
-        return Same(self.offsets[cropped]) if cropped >= 0 else Same()
+        return Same(self.offsets[axis - self.axis]) if axis >= self.axis else Same()
 
 
 @layer("Tile")
@@ -218,56 +225,8 @@ class Tile(Layer):
     def forward(self, x: Tensor) -> Tensor:
         return torch.cat([x] * self.tiles, self.axis)
 
-    def reach(self, bottom: int, bottoms: Sequence[Shape], top: Shape, axis: int) -> Reach:
-        return Wrapped() if self.axis == 4 + axis else Same()
-
-
-@layer("Reduction")
-class Reduction(Layer):
-    """Sum, sum of absolute values or squares, or mean over all axes from `axis` on."""
-
-    def setup(self, x: Shape) -> list[Blob]:
-        param = self.message.reduction_param
-        self.axis, self.coeff = canonical_axis(param.axis, len(x)), param.coeff
-        self.operation = param.ReductionOp.Name(param.operation)
-        return []
-
-    def forward(self, x: Tensor) -> Tensor:
-        values = {"ASUM": torch.abs, "SUMSQ": torch.square}.get(self.operation, lambda v: v)(x)
-        over = tuple(range(self.axis, x.ndim))
-        reduced = values.mean(over) if self.operation == "MEAN" else values.sum(over)
-        return reduced * self.coeff
-
-    def reach(self, bottom: int, bottoms: Sequence[Shape], top: Shape, axis: int) -> Reach:
-        return Whole()
-
-
-@layer("ArgMax")
-class ArgMax(Layer):
-    """Indices (and, with out_max_val, values) of the top_k largest; ties go to the larger index."""
-
-    def setup(self, x: Shape) -> list[Blob]:
-        param = self.message.argmax_param
-        self.top_k, self.values = param.top_k, param.out_max_val
-        self.axis = canonical_axis(param.axis, len(x)) if param.HasField("axis") else None
-        size = prod(x[1:]) if self.axis is None else x[self.axis]
-        require(1 <= self.top_k <= size, f"top_k {self.top_k} is not in 1..{size}")
-        return []
-
-    def forward(self, x: Tensor) -> Tensor:
-        axis = 1 if self.axis is None else self.axis
-        ones = (1,) * (x.ndim - 3)
-        x = x.flatten(1) if self.axis is None else x
-        order = torch.sort(x.flip(axis), dim=axis, descending=True, stable=True)
-        values = order.values.narrow(axis, 0, self.top_k)
-        indices = (x.shape[axis] - 1 - order.indices.narrow(axis, 0, self.top_k)).to(x.dtype)
-        if self.axis is None:
-            pairs = torch.stack([indices, values] if self.values else [indices], 1)
-            return pairs.reshape(*pairs.shape, *ones)  # at least 3 axes, as many as the bottom
-        return values if self.values else indices
-
-    def reach(self, bottom: int, bottoms: Sequence[Shape], top: Shape, axis: int) -> Reach:
-        return Whole()
+    def reach(self, axis: int, top: int, bottom: int) -> Reach:
+        return Wrapped() if axis == self.axis else Same()
 
 
 @layer("Parameter", least=0, most=0)
@@ -284,12 +243,13 @@ class Parameter(Layer):
 class View(Layer):
     """A blob whose memory an in-place layer changed under another name; the graph makes these."""
 
-    def __init__(self, blob: str, shape: Shape) -> None:
+    def __init__(self, blob: str, bottom: Shape, shape: Shape) -> None:
         super().__init__(SCHEMA["LayerParameter"](name=f"{blob} (view)", type="View"))
         self.shape = shape
+        self.bottom_shapes, self.top_shapes = [bottom], [shape]
 
     def forward(self, x: Tensor) -> Tensor:
         return x.reshape(-1, *self.shape[1:])
 
-    def reach(self, bottom: int, bottoms: Sequence[Shape], top: Shape, axis: int) -> Reach:
-        return Same() if top[-2:] == bottoms[0][-2:] else Whole()
+    def pull_back(self, mask: Mask, top: int, bottom: int) -> Mask:
+        return reshaped(mask, self.top_shapes[0], self.bottom_shapes[0])
