@@ -6,7 +6,7 @@ import logging
 import sys
 import warnings
 from collections.abc import Callable
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
@@ -15,6 +15,9 @@ from cnnpref.errors import UserError
 from cnnpref.plan import Plan, make_plan
 from cnnpref.selection import format_ranges, parse_ranges
 from cnnpref.series import Batch, Series
+
+if TYPE_CHECKING:
+    from cnnpref.nets import Net
 
 Command = TypeVar("Command", bound=Callable[..., Any])
 
@@ -163,20 +166,28 @@ def gallery(config: str) -> None:
 @click.option("--prototxt", metavar="PATH", help="The definition of a Caffe net,")
 @click.option("--caffemodel", metavar="PATH", help="and, to see whether they fit, its weights.")
 def info(config: str | None, prototxt: str | None, caffemodel: str | None) -> None:
-    """List a net's layers, their shapes and what part of the image one unit sees."""
+    """List a net's layers: shapes, numbers of weights, what part of the image a unit sees."""
     from cnnpref.nets import open_net
 
     if (config is None) == (prototxt is None):
         raise click.UsageError("give either --config or --prototxt")
     given = {"prototxt": prototxt, "caffemodel": caffemodel}
     net = open_net(read_config(config)["net"] if config else given)
-    width = max(map(len, net.layers))
-    click.echo(f"{net.name}: image {_sizes(net.input_shape)}")
-    click.echo(f"{'layer':{width}}  {'shape':>14}  receptive field of the centre unit")
+    counts, width = net.weight_counts(), max(map(len, net.layers))
+    total = sum(weight.numel() for weight in net.parameters())
+    click.echo(f"{net.name}: input {_sizes(net.input_shape)}, {total:,} weights")
+    click.echo(f"{'layer':{width}}  {'shape':>16}  {'weights':>12}  field of the centre unit")
     for layer, shape in net.layers.items():
-        top, left, bottom, right = net.receptive_field(layer)
-        field = f"{bottom - top} x {right - left}, rows {top}-{bottom}, columns {left}-{right}"
-        click.echo(f"{layer:{width}}  {_sizes(shape):>14}  {field}")
+        weights = f"{counts[layer]:,}" if layer in counts else ""
+        row = f"{layer:{width}}  {_sizes(shape):>16}  {weights:>12}  {_field(net, layer)}"
+        click.echo(row.rstrip())
+
+
+def _field(net: Net, layer: str) -> str:
+    if len(net.input_shape) != 3:
+        return ""  # no image: a generator
+    top, left, bottom, right = net.receptive_field(layer)
+    return f"{bottom - top} x {right - left}, rows {top}-{bottom}, columns {left}-{right}"
 
 
 def _sizes(shape: tuple[int, ...]) -> str:

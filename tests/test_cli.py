@@ -174,3 +174,11 @@ def test_info_lists_the_layers(tiny_config: Config) -> None:
     rows = {line.split()[0]: line for line in result.stdout.splitlines()}
     assert "4 x 6 x 6" in rows["fire/expand"]
     assert "7 x 7, rows 3-10, columns 3-10" in rows["fire/expand"]
+    assert rows["conv1"].split()[6] == "456"  # 6 x 3 x 5 x 5 and 6
+    assert "input 3 x 12 x 12, 1,401 weights" in result.stdout
+
+
+def test_info_of_a_generator(tiny_net: Path) -> None:
+    result = call("info", "--prototxt", str(tiny_net / "generator.prototxt"))
+    assert result.exit_code == 0
+    assert "input 7, 3,456 weights" in result.stdout

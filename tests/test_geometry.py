@@ -160,6 +160,12 @@ def test_positions_that_do_not_exist(where: Any, told: str) -> None:
     assert "\n" not in str(caught.value)
 
 
+def test_a_net_that_takes_no_images_has_no_receptive_fields() -> None:
+    text = 'input: "feat" input_shape { dim: 1 dim: 8 }\n' + layer("r", "ReLU", "feat")
+    with pytest.raises(UserError, match=r"takes \[8\], not images \[C, H, W\]"):
+        load(text).receptive_field("r")
+
+
 def test_a_layer_that_does_not_exist() -> None:
     with pytest.raises(UserError, match=r"unknown layer 'conv' \(did you mean 'conv1'\?\)"):
         load(declared(5, 4) + layer("conv1", "ReLU", "data")).receptive_field("conv")

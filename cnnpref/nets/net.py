@@ -70,6 +70,13 @@ class Net(ABC):
     def parameters(self) -> Iterator[Tensor]:
         """All weights; they need no gradient unless told so."""
 
+    def weight_counts(self) -> Mapping[str, int]:
+        """The number of weights of each layer that has any; shared ones count where they are first.
+
+        A net that does not know what belongs to which layer gives none.
+        """
+        return {}
+
     def layer_shape(self, layer: str) -> Shape:
         """The shape of a layer, without the batch.
 
@@ -93,7 +100,15 @@ class Net(ABC):
             where: "center" or (y, x): all channels at that position of a map, together; or a mask
                 of the layer's shape, non-zero at the units. A layer without a map has no
                 positions: whatever is given, all its units are meant.
+
+        Raises:
+            UserError: the net does not take images; the layer or the position does not exist.
         """
+        if len(self.input_shape) != 3:
+            raise UserError(
+                f"the net {self.name!r} takes {list(self.input_shape)}, not images [C, H, W]: "
+                "its units have no receptive fields"
+            )
         return bounding_box(self.support(layer, _targets(self.layer_shape(layer), where)))
 
 

@@ -44,12 +44,22 @@ class CaffeNet(Net):
         self.input_shape = graph.shapes[self._image][1:]
 
     def parameters(self) -> Iterator[Tensor]:
+        return (weight for _, weight in self._weights())
+
+    def weight_counts(self) -> Mapping[str, int]:
+        counts = Counter[str]()
+        for layer, weight in self._weights():
+            counts[layer] += weight.numel()
+        return counts
+
+    def _weights(self) -> Iterator[tuple[str, Tensor]]:
+        """Each weight once, with the first layer that has it."""
         seen = set()
         for node in self.graph.nodes:
             for weight in node.layer.weights:
-                if weight.data_ptr() not in seen:  # shared weights once
+                if weight.data_ptr() not in seen:
                     seen.add(weight.data_ptr())
-                    yield weight
+                    yield node.layer.name, weight
 
     def activations(self, images: Tensor, layer: str) -> Tensor:
         self.layer_shape(layer)
