@@ -104,9 +104,15 @@ def make_layer(message: Message) -> Layer:
     if message.type not in REGISTRY:
         raise UserError(
             f"layer {message.name!r}: unknown type {message.type!r}"
-            f"{suggest(message.type, REGISTRY)}; known types: {', '.join(sorted(REGISTRY))}"
+            f"{suggest(message.type, REGISTRY)}; {_next_step(message.type)}"
         )
     return REGISTRY[message.type](message)
+
+
+def _next_step(kind: str) -> str:
+    if kind.endswith(("Data", "Loss", "Accuracy")):
+        return "layers of this kind are for training: give the deploy prototxt, which has none"
+    return f"known types: {', '.join(sorted(REGISTRY))}"
 
 
 def canonical_axis(axis: int, ndim: int) -> int:
