@@ -9,13 +9,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
 import numpy.typing as npt
 
 Mask = npt.NDArray[np.bool_]  # of a shape without the batch; an axis of size 1: alike all along
 Relation = npt.NDArray[np.bool_]  # (outputs, inputs) of one axis: whether one depends on the other
+Span = tuple[int, int]  # of one axis, half open
 Box = tuple[int, int, int, int]  # top, left, bottom, right in pixels, half open
 
 
@@ -24,6 +25,12 @@ class Reach(Protocol):
 
     def relation(self, outputs: int, inputs: int) -> Relation:
         """For so many outputs and inputs, which depend on which."""
+
+    def span(self, first: int, last: int) -> Span | None:
+        """Around the inputs that the outputs `first` .. `last` - 1 depend on; None: all of them.
+
+        Reaches past the ends where padding does.
+        """
 
 
 @dataclass(frozen=True)
@@ -35,6 +42,9 @@ class Same:
     def relation(self, outputs: int, inputs: int) -> Relation:
         return np.eye(outputs, inputs, self.offset, dtype=bool)
 
+    def span(self, first: int, last: int) -> Span | None:
+        return first + self.offset, last + self.offset
+
 
 @dataclass(frozen=True)
 class Whole:
@@ -43,6 +53,9 @@ class Whole:
     def relation(self, outputs: int, inputs: int) -> Relation:
         return np.ones((outputs, inputs), bool)
 
+    def span(self, first: int, last: int) -> Span | None:
+        return None
+
 
 @dataclass(frozen=True)
 class Nothing:
@@ -50,6 +63,9 @@ class Nothing:
 
     def relation(self, outputs: int, inputs: int) -> Relation:
         return np.zeros((outputs, inputs), bool)
+
+    def span(self, first: int, last: int) -> Span | None:
+        return first, first
 
 
 @dataclass(frozen=True)
@@ -66,6 +82,15 @@ class Window:
         tap, between = np.divmod(np.arange(inputs) - start, self.dilation)
         return (between == 0) & (tap >= 0) & (tap < self.kernel)
 
+    def span(self, first: int, last: int) -> Span | None:
+        start = first * self.stride - self.pad
+        return start, start + (last - 1 - first) * self.stride + self.extent
+
+    @property
+    def extent(self) -> int:
+        """From the first to the last input under the window."""
+        return self.dilation * (self.kernel - 1) + 1
+
 
 @dataclass(frozen=True)
 class Transposed:
@@ -75,6 +100,11 @@ class Transposed:
 
     def relation(self, outputs: int, inputs: int) -> Relation:
         return self.window.relation(inputs, outputs).T
+
+    def span(self, first: int, last: int) -> Span | None:
+        window = self.window
+        start = -((window.extent - 1 - window.pad - first) // window.stride)
+        return start, (last - 1 + window.pad) // window.stride + 1
 
 
 @dataclass(frozen=True)
@@ -88,6 +118,9 @@ class Grouped:
         of_output, of_input = (np.repeat(group, n // self.groups) for n in (outputs, inputs))
         return of_output[:, None] == of_input
 
+    def span(self, first: int, last: int) -> Span | None:
+        return None
+
 
 @dataclass(frozen=True)
 class Wrapped:
@@ -95,6 +128,9 @@ class Wrapped:
 
     def relation(self, outputs: int, inputs: int) -> Relation:
         return np.arange(outputs)[:, None] % inputs == np.arange(inputs)
+
+    def span(self, first: int, last: int) -> Span | None:
+        return None
 
 
 def map_size(shape: Sequence[int]) -> tuple[int, int]:
@@ -120,6 +156,12 @@ def pull_back(mask: Mask, axis: int, reach: Reach, outputs: int, inputs: int) ->
 def anywhere(mask: Mask, axes: int | tuple[int, ...], keepdims: bool = False) -> Mask:
     """Whether anything is masked along some axes."""
     return np.asarray(mask.any(axes, keepdims=keepdims))
+
+
+def crop(x: Any, box: Box) -> Any:
+    """A view of the pixels of a box of images (..., H, W), of NumPy or torch."""
+    top, left, bottom, right = box
+    return x[..., top:bottom, left:right]
 
 
 def bounding_box(mask: Mask) -> Box:

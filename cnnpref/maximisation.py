@@ -6,6 +6,7 @@ import hashlib
 from collections.abc import Callable, Sequence
 from copy import deepcopy
 from dataclasses import dataclass, replace
+from functools import partial
 
 import numpy as np
 import numpy.typing as npt
@@ -13,8 +14,10 @@ import torch
 from torch import Tensor
 
 from cnnpref.errors import UserError
+from cnnpref.geometry import Box
 from cnnpref.nets.kernels import faithful_kernels, fast_kernels
 from cnnpref.nets.net import Net
+from cnnpref.nets.readout import FullReadout, Readout
 from cnnpref.objective import Objective
 from cnnpref.optim.descent import descend
 from cnnpref.optim.lbfgsb import minimise
@@ -88,9 +91,14 @@ def maximise(
     for what, given in (("seeds", each), ("initial", initial), ("draws", draws)):
         if given is not None and len(given) != len(objective):
             raise UserError(f"{len(given)} {what} for {len(objective)} targets; give one for each")
-    param = _param(net, method, generator)
+    readout = (
+        FullReadout(net, objective.layer, objective.index)
+        if faithful
+        else net.readout(objective.layer, objective.index)
+    )
+    param = _param(net, method, generator, readout.box, faithful)
     sources = _streams(objective, each) if draws is None else list(draws)
-    task = _Task(net, objective, param, options, sources, initial, observe)
+    task = _Task(net, objective, readout, param, options, sources, initial, observe)
     with faithful_kernels() if faithful else fast_kernels():
         solution = task.solve(in_company=not faithful and draws is None)
         for attempt in range(1, options.retries + 1):
@@ -98,17 +106,20 @@ def maximise(
             if dead:
                 again = objective.rows(dead)
                 sources = _streams(again, [each[row] for row in dead], attempt)
-                retry = _Task(net, again, param, options, sources)
+                retry = _Task(net, again, readout.rows(dead), param, options, sources)
                 solution.replace(dead, retry.solve(in_company=True))
     return solution
 
 
-def _param(net: Net, method: str, generator: Generator | None) -> Param:
-    if not method.startswith("dgn"):
-        return Pixels(net)
+def _param(net: Net, method: str, generator: Generator | None, box: Box, faithful: bool) -> Param:
+    """The variables; `box` is the part of the image that the units see."""
+    if method == "gd":  # jitter, blur and clips are for the image as a whole
+        return Pixels(net, box=box)
+    if method == "lbfgs":  # what the units do not see has no gradient and stays as it is
+        return Pixels(net, canvas=box, box=box)
     if generator is None:
         raise UserError(f"method {method!r} needs a generator; give `generator` or choose another")
-    return Latent(net, generator)
+    return Latent(net, generator, box, whole=faithful)
 
 
 def _streams(objective: Objective, seeds: Sequence[int], attempt: int = 0) -> list[Draws]:
@@ -128,6 +139,7 @@ class _Task:
 
     net: Net
     objective: Objective
+    readout: Readout
     param: Param
     options: Options
     sources: Sequence[Draws]
@@ -145,11 +157,12 @@ class _Task:
             return self._solve(rows)
         twins = None if self.initial is None else [*self.initial, *self.initial]
         sources = [*self.sources, *deepcopy(self.sources)]
-        objective = self.objective.rows([0, 0])
-        return replace(self, objective=objective, sources=sources, initial=twins)._solve(rows)
+        objective, readout = self.objective.rows([0, 0]), self.readout.rows([0, 0])
+        task = replace(self, objective=objective, readout=readout, sources=sources, initial=twins)
+        return task._solve(rows)
 
     def _solve(self, rows: int) -> Solution:
-        evaluate = _Evaluator(self.net, self.objective, self.param)
+        evaluate = _Evaluator(self.net, self.objective, self.readout, self.param)
         watch = self._watcher(evaluate, rows) if self.observe else None
         options, param = self.options, self.param
         if isinstance(options, GdOptions | DgnGdOptions):
@@ -180,11 +193,8 @@ class _Task:
         updated = isinstance(self.options, GdOptions)
 
         def watch(count: int, x: Tensor, activations: Tensor) -> None:
-            def pictures() -> npt.NDArray[np.float32]:
-                if updated:
-                    return self.param.picture(x[:rows])
-                return self.net.space.decode(evaluate.images[:rows].cpu().numpy())
-
+            shown = (x if updated else evaluate.x)[:rows]
+            pictures = partial(self.param.picture, shown)
             assert self.observe
             self.observe(Moment(count, x[:rows], activations[:rows], pictures))
 
@@ -195,14 +205,15 @@ class _Evaluator:
     """Variables (B, ...) to activation, loss and gradient: one pass of the net.
 
     Attributes:
-        images: the net's input of the last pass, (B, 3, H, W).
+        x: the variables of the last pass.
     """
 
-    def __init__(self, net: Net, objective: Objective, param: Param) -> None:
-        self.net, self.objective, self.param = net, objective, param
+    def __init__(self, net: Net, objective: Objective, readout: Readout, param: Param) -> None:
+        self.net, self.objective, self.readout, self.param = net, objective, readout, param
 
     def __call__(self, x: Tensor) -> Evaluation:
-        x = x.detach().requires_grad_()
+        self.x = x.detach()
+        x = self.x.requires_grad_()
         score, activation = self._score(x)
         if not score.requires_grad:
             raise UserError(
@@ -218,9 +229,7 @@ class _Evaluator:
         return self._score(x)[1]
 
     def _score(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        images = self.param.image(x)
-        self.images = images.detach()
-        return self.objective.score(self.net.activations(images, self.objective.layer))
+        return self.objective.score(self.readout(self.param.image(x)))
 
 
 def _solution(param: Param, evaluate: _Evaluator, optimum: Optimum) -> Solution:

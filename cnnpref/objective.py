@@ -127,13 +127,12 @@ class Objective:
         tensors = (t[list(chosen)] for t in (self.index, self.weight, self.member))
         return Objective(self.layer, self.shape, *tensors)
 
-    def score(self, activations: Tensor) -> tuple[Tensor, Tensor]:
+    def score(self, targets: Tensor) -> tuple[Tensor, Tensor]:
         """What to maximise (weighted) and what to report (the plain sum), (B,) each.
 
         Args:
-            activations: of the layer, (B, *shape).
+            targets: the activations of the units `index`, (B, K).
         """
-        targets = activations.flatten(1).gather(1, self.index)
         return (targets * self.weight).sum(1), (targets.detach() * self.member).sum(1)
 
     def identity(self, row: int) -> bytes:

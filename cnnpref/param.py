@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, Protocol
 
 import numpy as np
@@ -12,8 +13,10 @@ import torch
 from torch import Tensor
 
 from cnnpref.errors import UserError
+from cnnpref.geometry import Box, crop
 from cnnpref.image import InputSpace
 from cnnpref.nets.net import Net, Shape
+from cnnpref.nets.readout import full_part
 
 
 class Draws(Protocol):
@@ -39,25 +42,35 @@ class Param(Protocol):
         """Variables from what is given, one per row, or else random ones."""
 
     def image(self, variables: Tensor) -> Tensor:
-        """The net's input (B, 3, H, W); differentiable."""
+        """The part of the net's input that is looked at, (B, 3, h, w); differentiable."""
 
     def picture(self, variables: Tensor) -> npt.NDArray[np.float32]:
         """RGB pictures (B, H, W, 3), 0..255, not clipped."""
 
 
 class Pixels:
-    """The image itself, in the net's input space: variables (B, 3, H, W), bounds 0 and 255.
+    """The image itself, in the net's input space, bounds 0 and 255; or a part of it.
+
+    Variables (B, 3, h, w) of the canvas; the rest of the image stays as it was at the start.
+
+    Args:
+        net: the network.
+        canvas: the part of the image that varies; None is all of it.
+        box: the part of the image that is looked at, inside the canvas; None is all of it.
 
     Raises:
         UserError: the net does not take images of 3 channels.
     """
 
-    def __init__(self, net: Net) -> None:
+    def __init__(self, net: Net, canvas: Box | None = None, box: Box | None = None) -> None:
         if len(net.input_shape) != 3 or net.input_shape[0] != 3:
             raise UserError(
                 f"the net {net.name!r} takes {list(net.input_shape)}, not an image [3, H, W]"
             )
         self.net = net
+        whole = (0, 0, *net.input_shape[1:])
+        self.canvas: Box = canvas or whole
+        self.box: Box = box or whole
         bounds = (torch.from_numpy(b)[:, None, None].to(net.device) for b in net.space.bounds())
         self.lower, self.upper = bounds
 
@@ -83,13 +96,18 @@ class Pixels:
                 f"the initial image must have shape ({height}, {width}, 3), got "
                 f"{', '.join(sorted({str(np.shape(i)) for i in images}))}"
             ) from None
-        return torch.from_numpy(self.net.space.encode(np.stack(full))).to(self.net.device)
+        self._surroundings = self.net.space.encode(np.stack(full))
+        return torch.from_numpy(crop(self._surroundings, self.canvas)).to(self.net.device)
 
     def image(self, variables: Tensor) -> Tensor:
-        return variables
+        top, left, bottom, right = self.box
+        down, across = self.canvas[:2]
+        return crop(variables, (top - down, left - across, bottom - down, right - across))
 
     def picture(self, variables: Tensor) -> npt.NDArray[np.float32]:
-        return self.net.space.decode(variables.detach().cpu().numpy())
+        images = self._surroundings[: len(variables)].copy()
+        crop(images, self.canvas)[:] = variables.detach().cpu().numpy()
+        return self.net.space.decode(images)
 
 
 @dataclass(frozen=True)
@@ -119,12 +137,20 @@ class Latent:
 
     Variables (B, *features).
 
+    Args:
+        net: the network.
+        generator: makes the images.
+        box: the part of the net's image that is looked at; None is all of it.
+        whole: make all of the generator's image, whatever is looked at.
+
     Raises:
         UserError: the generator's image is smaller than the net's input, or no image; bounds of
             another length, or crossed.
     """
 
-    def __init__(self, net: Net, generator: Generator) -> None:
+    def __init__(
+        self, net: Net, generator: Generator, box: Box | None = None, whole: bool = False
+    ) -> None:
         self.net, self.generator = net, generator
         blobs = list(generator.net.blobs)
         self.input = generator.input or blobs[0]
@@ -137,7 +163,14 @@ class Latent:
         self.upper = self._bound("upper", generator.upper, np.inf)
         if (self.lower > self.upper).any():
             raise UserError("a lower bound of the generator's features is above its upper bound")
-        self.offset = self._crop()
+        top, left = self._offset()
+        _, height, width = net.input_shape
+        seen, image = (
+            (y + top, x + left, bottom + top, right + left)
+            for y, x, bottom, right in (box or (0, 0, height, width), (0, 0, height, width))
+        )
+        make = partial(full_part, generator.net) if whole else generator.net.part
+        self._part, self._all = (make(self.input, self.output, b) for b in (seen, image))
 
     def _bound(self, name: str, value: npt.ArrayLike | None, absent: float) -> Tensor:
         bound = np.asarray(absent if value is None else value, np.float32)
@@ -149,7 +182,7 @@ class Latent:
             )
         return torch.from_numpy(np.resize(bound, self.shape)).to(self.net.device)
 
-    def _crop(self) -> tuple[int, int]:
+    def _offset(self) -> tuple[int, int]:
         made, wanted = self.generator.net.blobs[self.output], self.net.input_shape
         fits = len(made) == 3 and made[0] == wanted[0]
         if not fits or made[1] < wanted[1] or made[2] < wanted[2]:
@@ -182,13 +215,12 @@ class Latent:
         return torch.from_numpy(stacked).to(self.net.device)
 
     def image(self, variables: Tensor) -> Tensor:
-        made = self.generator.net.forward({self.input: variables}, [self.output])[self.output]
-        top, left = self.offset
-        _, height, width = self.net.input_shape
-        crop = made[:, :, top : top + height, left : left + width]
+        return self._in_net_space(self._part(variables))
+
+    def _in_net_space(self, image: Tensor) -> Tensor:
         space = self.generator.space
-        return crop if space in (None, self.net.space) else self.net.space.convert(crop, space)
+        return image if space in (None, self.net.space) else self.net.space.convert(image, space)
 
     def picture(self, variables: Tensor) -> npt.NDArray[np.float32]:
         with torch.no_grad():
-            return self.net.space.decode(self.image(variables).cpu().numpy())
+            return self.net.space.decode(self._in_net_space(self._all(variables)).cpu().numpy())

@@ -56,8 +56,8 @@ def test_a_file_that_cannot_be_read(tmp_path: Path) -> None:
         ('layer { name: "d" type: "Data" top: "data" }', "layer 'd': unknown type 'Data'"),
         (
             INPUT + layer("loss", "SoftmaxWithLoss", ["data", "data"]),
-            "layer 'loss': unknown type 'SoftmaxWithLoss' (did you mean 'Softmax'?); layers of this "
-            "kind are for training: give the deploy prototxt",
+            "layer 'loss': unknown type 'SoftmaxWithLoss' (did you mean 'Softmax'?); layers of "
+            "this kind are for training: give the deploy prototxt",
         ),
         ('input: "data"', "its inputs are data, with 0 shapes; give one shape each"),
         ('input: "data" input_dim: 1 input_dim: 3', "its inputs are data, with 0 shapes"),

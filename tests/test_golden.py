@@ -35,7 +35,8 @@ ITERATIONS = (1, 2, 5, 10, 50)
 # Per layer: tolerance after these iterations of gd. A float error of 1e-7 stays what it is until it
 # flips a ReLU or a maximum; from then on it grows. conv1 has nothing to flip. For fire5 a flip
 # comes after iteration 10 at the earliest, for conv10 before iteration 2 (noise floor: 1e-4 there,
-# 0.02 at iteration 5, 1 at iteration 50).
+# 0.02 at iteration 5, 1 at iteration 50). When it comes depends on the processor, whose kernels sum
+# in their own order: the bounds hold on an Intel with AVX-512 and on an AMD, both measured.
 TOLERANCE = {
     "conv1": (1e-6, 1e-6, 2e-6, HALF, HALF),
     "fire5/expand3x3": (1e-6, 1e-6, 2e-6, HALF, 0.5),
@@ -57,7 +58,7 @@ GD_RUNS = sorted(path.stem for path in GOLDEN.glob("sq_gd_*.npz"))
 # compared (the loss of lbfgs, the features of dgn_gd), from the noise floor.
 OTHER_RUNS: dict[str, tuple[str, str, float, dict[str, Any], tuple[float, ...]]] = {
     "sq_lbfgs_conv1": ("lbfgs", "conv1", 1.0, {"maxiter": 30}, (1e-6,) * 99),
-    "sq_lbfgs_conv10": ("lbfgs", "conv10", 10.0, {"maxiter": 30}, (2e-5,) * 5),
+    "sq_lbfgs_conv10": ("lbfgs", "conv10", 10.0, {"maxiter": 30}, (2e-5,) * 4 + (2e-4,)),
     "dgn_gd_conv10": ("dgn_gd", "conv10", 10.0, {"iter_n": 20}, (1e-4, 2e-2)),
     "dgn_lbfgs_conv10": ("dgn_lbfgs", "conv10", 10.0, {"maxiter": 10}, (1e-5, 1e-4, 1e-3)),
 }
@@ -139,7 +140,8 @@ def check_gd(name: str, errors: list[list[float]], activations: np.ndarray) -> N
     scale = np.abs(expected).max()
     assert activations.shape[0] == len(expected)
     assert np.abs(activations[:2] - expected[:2]).max() <= 1e-5 * scale
-    assert np.abs(activations[-1] - expected[-1]).max() <= 0.15 * scale
+    # where a chaotic run has got to in the end: measured 0.02 (Intel) and 0.17 (AMD, higher)
+    assert np.abs(activations[-10:].mean(0) - expected[-10:].mean(0)).max() <= 0.25 * scale
 
 
 def test_gd_by_its_original_name() -> None:
@@ -160,7 +162,10 @@ def test_gd_by_its_original_name() -> None:
     for i in (1, 2, 5):
         image, activation = seen[i]
         assert distance(squeezenet().space.encode(image), recorded[f"img{i}"]) <= 2e-6
-        assert activation == pytest.approx(recorded["act_sum"][i - 1], rel=1e-5)
+        # these values are small beside what they are sums of
+        assert (
+            abs(activation - recorded["act_sum"][i - 1]) <= 1e-5 * np.abs(recorded["act_sum"]).max()
+        )
 
 
 SINGLE = {"squeezenet_random": ("squeezenet_v1.0", (104, 117, 123)), "mtcnn_det1": ("det1", None)}

@@ -13,6 +13,7 @@ from torch import Tensor
 from cnnpref.errors import UserError, suggest
 from cnnpref.geometry import Box, Mask, bounding_box, unit_position
 from cnnpref.image import InputSpace
+from cnnpref.nets.readout import FullReadout, Part, Readout, full_part
 
 Shape = tuple[int, ...]
 
@@ -56,6 +57,21 @@ class Net(ABC):
         Raises:
             UserError: a name is not in `blobs`; an input that is needed is not given.
         """
+
+    def readout(self, layer: str, index: Tensor) -> Readout:
+        """The units `index` (B, K), flat in the layer, as a function of the images that they see.
+
+        A net that can, computes no more than what reaches these units.
+        """
+        self.layer_shape(layer)
+        return FullReadout(self, layer, index)
+
+    def part(self, source: str, blob: str, box: Box) -> Part:
+        """A part of the map of a blob, as a function of another blob.
+
+        A net that can, computes no more than what reaches that part.
+        """
+        return full_part(self, source, blob, box)
 
     @abstractmethod
     def support(self, layer: str, mask: Mask) -> Mask:

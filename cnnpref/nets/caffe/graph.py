@@ -16,8 +16,14 @@ import torch
 from torch import Tensor
 
 from cnnpref.errors import UserError, suggest
-from cnnpref.nets.caffe import neuron, reduction, spatial  # noqa: F401  (they register types)
-from cnnpref.nets.caffe.layer import Blob, Layer, Shape, make_layer, require
+from cnnpref.nets.caffe import (  # noqa: F401  (they register layer types)
+    neuron,
+    normalisation,
+    pooling,
+    product,
+    reduction,
+)
+from cnnpref.nets.caffe.layer import Blob, Layer, Patch, Shape, make_layer, require
 from cnnpref.nets.caffe.schema import Message
 from cnnpref.nets.caffe.structure import View
 
@@ -30,14 +36,17 @@ class Node:
     bottoms: list[int]
     tops: list[int]
 
-    def run(self, bottoms: Sequence[Tensor]) -> tuple[Tensor, ...]:
-        """The tops' tensors.
+    def run(self, bottoms: Sequence[Tensor], patch: Patch | None = None) -> tuple[Tensor, ...]:
+        """The tops' tensors, or a patch of them.
 
         Raises:
             UserError: the bottoms do not fit the layer; names the layer and their shapes.
         """
         try:
-            result = self.layer.forward(*bottoms)
+            if patch is None:
+                result = self.layer.forward(*bottoms)
+            else:
+                result = self.layer.forward_patch(patch, *bottoms)
         except (RuntimeError, ValueError, TypeError) as error:
             if isinstance(error, torch.OutOfMemoryError):
                 raise

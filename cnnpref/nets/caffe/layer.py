@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from math import prod
 from typing import Any, ClassVar, TypeVar
@@ -12,11 +12,13 @@ import torch
 from torch import Tensor
 
 from cnnpref.errors import UserError, suggest
-from cnnpref.geometry import Mask, Reach, Same, anywhere, pull_back
+from cnnpref.geometry import Mask, Reach, Same, Span, anywhere, pull_back
+from cnnpref.nets.caffe.head import Head
 from cnnpref.nets.caffe.schema import Message
 from cnnpref.nets.caffe.wire import Weights
 
 Shape = tuple[int, ...]
+Area = tuple[Span, Span]  # rows and columns of a map
 
 
 @dataclass(frozen=True)
@@ -33,6 +35,22 @@ class Blob:
         if filler is not None and filler.type == "constant" and filler.HasField("value"):
             value = filler.value
         return np.full(self.shape, value, np.float32)
+
+
+@dataclass(frozen=True)
+class Patch:
+    """A part of the tops of a layer over space, and what it takes.
+
+    Attributes:
+        area: of the tops' maps.
+        needs: of each bottom's map.
+        edges: by how many rows, before and after, and columns the patch reaches past each bottom's
+            map: there is padding.
+    """
+
+    area: Area
+    needs: Sequence[Area]
+    edges: Sequence[tuple[Span, Span]]
 
 
 def _no_weights(_layer: Layer, *_shapes: Shape) -> list[Blob]:
@@ -65,6 +83,14 @@ class Layer:
     forward: Callable[..., Tensor | tuple[Tensor, ...]]
     """The tops (one tensor, or a tuple) from the bottoms; the batch may have any size."""
 
+    def forward_patch(self, patch: Patch, *bottoms: Tensor) -> Tensor | tuple[Tensor, ...]:
+        """A patch of the tops from the patches of the bottoms that it needs, if `local`."""
+        return self.forward(*bottoms)
+
+    def head(self, channels: Tensor) -> Head | None:
+        """One channel of the top for each image, if the layer has a way to compute no others."""
+        return None
+
     def reach(self, axis: int, top: int, bottom: int) -> Reach:
         """How a top depends on a bottom along an axis (1: channels), where they have as many."""
         return Same()
@@ -78,6 +104,30 @@ class Layer:
             reach = self.reach(axis, top, bottom)
             mask = pull_back(mask, axis - 1, reach, outputs[axis], inputs[axis])
         return mask
+
+    @property
+    def local(self) -> bool:
+        """Whether it makes patches of maps from patches of maps; here: each pixel of its own."""
+        return self.over_maps and all(
+            self.reach(axis, top, bottom) == Same()
+            for axis in (2, 3)
+            for top in range(len(self.top_shapes))
+            for bottom in range(len(self.bottom_shapes))
+        )
+
+    @property
+    def over_maps(self) -> bool:
+        """Whether all it takes and gives is maps, (N, C, H, W)."""
+        return bool(self.bottom_shapes) and {4} == {
+            len(shape) for shape in (*self.bottom_shapes, *self.top_shapes)
+        }
+
+    def needs(self, bottom: int, area: Area) -> Area:
+        """What a patch of the tops takes of a bottom; it may reach past the map."""
+        top = min(bottom, len(self.top_shapes) - 1)
+        spans = [self.reach(axis, top, bottom).span(*area[axis - 2]) for axis in (2, 3)]
+        rows, columns = (span for span in spans if span)  # a local layer has both
+        return rows, columns
 
 
 REGISTRY: dict[str, type[Layer]] = {}

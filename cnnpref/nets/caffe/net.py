@@ -5,7 +5,7 @@ from __future__ import annotations
 import io
 import os
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Container, Iterable, Iterator, Mapping, Sequence
 from itertools import product
 from pathlib import Path
 
@@ -15,8 +15,9 @@ import torch
 from torch import Tensor
 
 from cnnpref.errors import UserError, suggest
-from cnnpref.geometry import Mask, anywhere
+from cnnpref.geometry import Box, Mask, anywhere
 from cnnpref.image import InputSpace
+from cnnpref.nets.caffe.execution import Execution
 from cnnpref.nets.caffe.files import (
     read_binaryproto,
     read_bytes,
@@ -24,10 +25,12 @@ from cnnpref.nets.caffe.files import (
     write_caffemodel,
 )
 from cnnpref.nets.caffe.graph import Graph
+from cnnpref.nets.caffe.readout import CaffeReadout
 from cnnpref.nets.caffe.schema import PathLike
 from cnnpref.nets.caffe.weights import load_weights
-from cnnpref.nets.kernels import faithful_kernels, find_device
+from cnnpref.nets.kernels import find_device
 from cnnpref.nets.net import Net
+from cnnpref.nets.readout import Part, Readout
 
 Mean = Sequence[float] | PathLike | None
 
@@ -75,21 +78,30 @@ class CaffeNet(Net):
         return {blob: values[value] for blob, value in wanted.items()}
 
     def _run(self, given: dict[int, Tensor], wanted: Sequence[int]) -> dict[int, Tensor]:
-        nodes = self.graph.ancestors(wanted, given)
-        read = {*wanted, *(b for node in nodes for b in node.bottoms)}
+        execution = Execution(self.graph, dict.fromkeys(wanted), given)
+        self._require(execution, given)
+        return execution(given)
+
+    def _require(self, execution: Execution, given: Container[int]) -> None:
+        """Raise UserError unless all inputs that are read are given."""
+        read = execution.read
         absent = [n for n, v in self.graph.inputs.items() if v in read and v not in given]
         if absent:
             raise UserError(f"net {self.name!r}: give its input {', '.join(map(repr, absent))} too")
-        values = dict(given)
-        uses = Counter(bottom for node in nodes for bottom in node.bottoms)
-        with faithful_kernels():
-            for node in nodes:
-                tops = node.run([values[b] for b in node.bottoms])
-                values.update(zip(node.tops, tops, strict=False))
-                uses.subtract(node.bottoms)
-                for done in {b for b in node.bottoms if not uses[b]}.difference(wanted):
-                    del values[done]  # its memory is free, unless a gradient needs it
-        return values
+
+    def readout(self, layer: str, index: Tensor) -> Readout:
+        self.layer_shape(layer)
+        return CaffeReadout.of(self.graph, self._image, self.graph.layers[layer], index)
+
+    def part(self, source: str, blob: str, box: Box) -> Part:
+        _check_names(f"blob of {self.name!r}", [source, blob], self.blobs)
+        given, wanted = {**self.graph.blobs, **self.graph.inputs}[source], self.graph.blobs[blob]
+        top, left, bottom, right = box
+        execution = Execution(self.graph, {wanted: ((top, bottom), (left, right))}, [given])
+        self._require(execution, [given])
+        if execution.areas[wanted] is None:  # not to be had in parts
+            return super().part(source, blob, box)
+        return lambda x: execution({given: x})[wanted]
 
     def support(self, layer: str, mask: Mask) -> Mask:
         self.layer_shape(layer)

@@ -12,8 +12,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from cnnpref.geometry import Mask, Reach, Same, Whole, anywhere
-from cnnpref.nets.caffe.layer import Blob, Layer, Shape, canonical_axis, layer, require, scalar
+from cnnpref.geometry import Mask, anywhere
+from cnnpref.nets.caffe.layer import Blob, Layer, Shape, canonical_axis, layer, require
 from cnnpref.nets.caffe.schema import Message
 
 
@@ -231,6 +231,10 @@ class _PerAxis(Layer):
         over = [a for a in range(mask.ndim) if not before <= a < before + covered]
         return anywhere(mask, tuple(over))
 
+    @property
+    def local(self) -> bool:
+        return self.over_maps and bool(self.weights) and self.start + self.weights[0].ndim <= 2
+
     def _second(self, x: Tensor, bottoms: tuple[Tensor, ...]) -> Tensor:
         return _broadcast(bottoms[0] if bottoms else self.weights[0], x, self.start)
 
@@ -260,30 +264,3 @@ class Bias(_PerAxis):
 
     def forward(self, x: Tensor, *bottoms: Tensor) -> Tensor:
         return x + self._second(x, bottoms)
-
-
-@layer("BatchNorm")
-class BatchNorm(Layer):
-    """(x - mean) / sqrt(variance + eps), with the stored statistics unless told otherwise."""
-
-    def setup(self, x: Shape) -> list[Blob]:
-        param = self.message.batch_norm_param
-        self.stored = param.use_global_stats or not param.HasField("use_global_stats")
-        self.eps = param.eps
-        channels = 1 if len(x) == 1 else x[1]
-        return [Blob((channels,)), Blob((channels,)), Blob((1,))]
-
-    def forward(self, x: Tensor) -> Tensor:
-        shape = (1, -1) + (1,) * (x.ndim - 2)
-        if self.stored:
-            mean, variance, total = self.weights
-            factor = torch.where(total == 0, 0, 1 / scalar(total))
-            mean, variance = (mean * factor).reshape(shape), (variance * factor).reshape(shape)
-        else:
-            over = [axis for axis in range(x.ndim) if axis != 1]
-            mean = x.mean(over, keepdim=True)
-            variance = (x - mean).square().mean(over, keepdim=True)
-        return (x - mean) / torch.sqrt(variance + self.eps)
-
-    def reach(self, axis: int, top: int, bottom: int) -> Reach:
-        return Same() if self.stored or axis == 1 else Whole()

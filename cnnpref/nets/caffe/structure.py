@@ -141,6 +141,10 @@ class Flatten(Layer):
     def pull_back(self, mask: Mask, top: int, bottom: int) -> Mask:
         return reshaped(mask, self.top_shapes[0], self.bottom_shapes[0])
 
+    @property
+    def local(self) -> bool:
+        return False
+
 
 @layer("Reshape")
 class Reshape(Layer):
@@ -183,6 +187,10 @@ class Reshape(Layer):
 
     def pull_back(self, mask: Mask, top: int, bottom: int) -> Mask:
         return reshaped(mask, self.top_shapes[0], self.bottom_shapes[0])
+
+    @property
+    def local(self) -> bool:
+        return False
 
 
 @layer("Crop", least=2, most=2)
@@ -253,3 +261,7 @@ class View(Layer):
 
     def pull_back(self, mask: Mask, top: int, bottom: int) -> Mask:
         return reshaped(mask, self.top_shapes[0], self.bottom_shapes[0])
+
+    @property
+    def local(self) -> bool:
+        return False

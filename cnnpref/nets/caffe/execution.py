@@ -1,0 +1,154 @@
+"""Running a graph, or only the part of it that a part of a blob depends on.
+
+A unit of a convolution layer sees a box of the image: then every layer before it is evaluated on
+the region that reaches the unit. Where a region ends inside the map its neighbours are real values,
+so the layers before it give some more; where it ends with the map there is padding, as always.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Container, Mapping, Sequence
+from dataclasses import dataclass
+
+from torch import Tensor
+
+from cnnpref.geometry import Span
+from cnnpref.nets.caffe.graph import Graph, Node
+from cnnpref.nets.caffe.layer import Area, Layer, Patch, Shape
+from cnnpref.nets.kernels import faithful_kernels
+
+
+@dataclass(frozen=True)
+class _Step:
+    """A node, what it takes of the bottoms at hand, and which patch of its tops it makes."""
+
+    node: Node
+    cuts: Sequence[Area | None]  # relative to what is at hand; None: all
+    patch: Patch | None  # None: the whole maps
+
+
+class Execution:
+    """The steps from given values to wanted ones.
+
+    Args:
+        graph: the net.
+        wanted: values, each with the part of its map that is wanted; None is all of it.
+        given: values that need no computing.
+
+    Attributes:
+        areas: for each value on the way the part of its map that is computed, or must be given;
+            None is all of it.
+    """
+
+    def __init__(
+        self, graph: Graph, wanted: Mapping[int, Area | None], given: Container[int]
+    ) -> None:
+        self.wanted = list(wanted)
+        self.areas: dict[int, Area | None] = dict(wanted)
+        self._shapes = graph.shapes
+        nodes = graph.ancestors(wanted, given)
+        patches = [self._patch(node) for node in reversed(nodes)][::-1]
+        self.steps = [self._step(*each) for each in zip(nodes, patches, strict=True)]
+        self._uses = Counter(bottom for node in nodes for bottom in node.bottoms)
+
+    @property
+    def read(self) -> set[int]:
+        """The values that are read, or wanted as they are."""
+        return {*self.wanted, *self._uses}
+
+    def __call__(self, given: Mapping[int, Tensor]) -> dict[int, Tensor]:
+        """The wanted values, (N, ...) of their areas."""
+        values, uses = dict(given), Counter(self._uses)
+        with faithful_kernels():
+            for step in self.steps:
+                node = step.node
+                pairs = zip(node.bottoms, step.cuts, strict=True)
+                bottoms = [_cut(values[bottom], cut) for bottom, cut in pairs]
+                tops = node.run(bottoms, step.patch)
+                values.update(zip(node.tops, tops, strict=False))
+                uses.subtract(node.bottoms)
+                for done in {b for b in node.bottoms if not uses[b]}.difference(self.wanted):
+                    del values[done]  # its memory is free, unless a gradient needs it
+        return values
+
+    def _patch(self, node: Node) -> Patch | None:
+        """What of its tops a node makes; the areas of its bottoms grow to what that takes."""
+        patch = self._local_patch(node)
+        self.areas.update(dict.fromkeys(node.tops, patch.area if patch else None))
+        for j, bottom in enumerate(node.bottoms):
+            area = patch.needs[j] if patch else None
+            self.areas[bottom] = _union([area, self.areas.get(bottom, area)])
+        return patch
+
+    def _local_patch(self, node: Node) -> Patch | None:
+        area = _union([self.areas[top] for top in node.tops if top in self.areas])
+        return None if area is None else local_patch(node.layer, area)
+
+    def _step(self, node: Node, patch: Patch | None) -> _Step:
+        if patch is None:
+            return _Step(node, [None] * len(node.bottoms), None)
+        pairs = zip(patch.needs, node.bottoms, strict=True)
+        cuts = [self._cut(need, bottom) for need, bottom in pairs]
+        complete = not any(cuts) and all(
+            (self.areas[value] or full) == full
+            for value in (*node.bottoms, *node.tops)
+            for full in [_full(self._shapes[value])]
+        )
+        return _Step(node, cuts, None if complete else patch)
+
+    def _cut(self, need: Area, bottom: int) -> Area | None:
+        have = self.areas[bottom] or _full(self._shapes[bottom])
+        return None if need == have else _relative(need, have)
+
+
+def local_patch(layer: Layer, area: Area) -> Patch | None:
+    """What an area of a layer's tops takes; None if whole maps, or nothing but padding."""
+    if not layer.local:
+        return None
+    asked = [layer.needs(bottom, area) for bottom in range(len(layer.bottom_shapes))]
+    pairs = zip(asked, layer.bottom_shapes, strict=True)
+    needs = [_inside(span, shape[2:]) for span, shape in pairs]
+    if any(a >= b for need in needs for a, b in need):
+        return None
+    edges = [_edges(*each) for each in zip(asked, needs, strict=True)]
+    return Patch(area, needs, edges)
+
+
+def _full(shape: Shape) -> Area:
+    return (0, shape[-2]), (0, shape[-1])
+
+
+def _union(areas: Sequence[Area | None]) -> Area | None:
+    """Around all areas, of which None is the whole map."""
+    found = [area for area in areas if area is not None]
+    if len(found) < len(areas):
+        return None
+    rows, columns = (
+        (min(first for first, _ in spans), max(last for _, last in spans))
+        for spans in zip(*found, strict=True)
+    )
+    return rows, columns
+
+
+def _inside(area: Area, size: Sequence[int]) -> Area:
+    rows, columns = ((max(a, 0), min(b, n)) for (a, b), n in zip(area, size, strict=True))
+    return rows, columns
+
+
+def _relative(area: Area, to: Area) -> Area:
+    rows, columns = ((a - c, b - c) for (a, b), (c, _) in zip(area, to, strict=True))
+    return rows, columns
+
+
+def _edges(asked: Area, inside: Area) -> tuple[Span, Span]:
+    """How far what is asked for reaches past the map: before and after, rows and columns."""
+    rows, columns = ((c - a, b - d) for (a, b), (c, d) in zip(asked, inside, strict=True))
+    return rows, columns
+
+
+def _cut(x: Tensor, area: Area | None) -> Tensor:
+    if area is None:
+        return x
+    (top, bottom), (left, right) = area
+    return x[:, :, top:bottom, left:right]

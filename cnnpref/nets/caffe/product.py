@@ -1,0 +1,194 @@
+"""Layers that multiply with weights: convolutions and the inner product."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from math import prod
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from cnnpref.geometry import Grouped, Mask, Nothing, Reach, Transposed, Window
+from cnnpref.nets.caffe.head import ConvolutionHead, Head, InnerProductHead
+from cnnpref.nets.caffe.layer import (
+    Area,
+    Blob,
+    Layer,
+    Patch,
+    Shape,
+    canonical_axis,
+    collapsed,
+    layer,
+    pair,
+    require,
+)
+
+_ROWS = 16  # from so many rows on, matrix products on a CPU treat every row alike (measured, MKL)
+
+
+class _Kernel(Layer):
+    """What Convolution and Deconvolution share: kernel, stride, pad, dilation, groups, bias."""
+
+    _apply: Callable[..., Tensor]  # one bottom -> its top
+
+    def setup(self, *shapes: Shape) -> list[Blob]:
+        param, x = self.message.convolution_param, shapes[0]
+        require(canonical_axis(param.axis, len(x)) == 1, "only the channel axis 1 is supported")
+        require(all(s[1:] == x[1:] for s in shapes), f"bottoms of different shapes {shapes}")
+        self.ndim = len(x) - 2
+        self.kernel = self._per_axis("kernel_size", None)
+        self.stride = self._per_axis("stride", 1)
+        self.pad = self._per_axis("pad", 0)
+        self.dilation = self._spread(list(param.dilation) or [1], "dilation")
+        self.group, outputs = param.group, param.num_output
+        for name in ("kernel", "stride", "dilation"):
+            require(min(getattr(self, name)) > 0, f"{name} must be positive")
+        require(self.group > 0, "group must be positive")
+        require(outputs > 0, "num_output must be given")
+        require(x[1] % self.group == 0, f"group {self.group} does not divide {x[1]} input channels")
+        require(
+            outputs % self.group == 0, f"group {self.group} does not divide num_output {outputs}"
+        )
+        weight = Blob(self._weight_shape(x[1], outputs), param.weight_filler)
+        return [weight] + ([Blob((outputs,), param.bias_filler)] if param.bias_term else [])
+
+    def _per_axis(self, name: str, default: int | None) -> tuple[int, ...]:
+        param = self.message.convolution_param
+        if self.ndim == 2:
+            return pair(param, name, default)
+        values = list(getattr(param, name)) or ([] if default is None else [default])
+        return self._spread(values, name)
+
+    def _spread(self, values: list[int], name: str) -> tuple[int, ...]:
+        require(
+            len(values) in (1, self.ndim), f"{name} needs 1 or {self.ndim} values, got {values}"
+        )
+        return tuple(values * self.ndim if len(values) == 1 else values)
+
+    def _weight_shape(self, inputs: int, outputs: int) -> Shape:
+        return (outputs, inputs // self.group, *self.kernel)
+
+    def _bias(self) -> Tensor | None:
+        return self.weights[1] if len(self.weights) > 1 else None
+
+    def _window(self, axis: int) -> Window:
+        return Window(self.kernel[axis], self.stride[axis], self.pad[axis], self.dilation[axis])
+
+    def _along(self, axis: int, top: int, bottom: int, space: Callable[[int], Reach]) -> Reach:
+        if top != bottom:  # each bottom has a top of its own
+            return Nothing()
+        return Grouped(self.group) if axis == 1 else space(axis - 2)
+
+    @property
+    def local(self) -> bool:
+        return self.over_maps
+
+    def forward(self, *bottoms: Tensor) -> tuple[Tensor, ...]:
+        return tuple(self._apply(x) for x in bottoms)
+
+
+@layer("Convolution", most=math.inf)
+class Convolution(_Kernel):
+    """Correlation with zero padding; sizes round down."""
+
+    def _apply(self, x: Tensor) -> Tensor:
+        return self._correlate(x, self.pad)
+
+    def _correlate(self, x: Tensor, pad: Sequence[int]) -> Tensor:
+        convolve = (F.conv1d, F.conv2d, F.conv3d)[self.ndim - 1]
+        geometry = (self.stride, pad, self.dilation, self.group)
+        return convolve(x, self.weights[0], self._bias(), *geometry)
+
+    def head(self, channels: Tensor) -> Head:
+        per_group = self.message.convolution_param.num_output // self.group
+        bias = self._bias()
+        return ConvolutionHead(
+            self.weights[0][channels],
+            None if bias is None else bias[channels],
+            torch.div(channels, per_group, rounding_mode="floor"),
+            self.group,
+            (self.stride[0], self.stride[1]),
+            (self.dilation[0], self.dilation[1]),
+        )
+
+    def forward_patch(self, patch: Patch, *bottoms: Tensor) -> tuple[Tensor, ...]:
+        return tuple(
+            self._correlate(x, (rows[0], columns[0]))
+            if rows[0] == rows[1] and columns[0] == columns[1]
+            else self._correlate(F.pad(x, (*columns, *rows)), (0, 0))
+            for x, (rows, columns) in zip(bottoms, patch.edges, strict=True)
+        )
+
+    def reach(self, axis: int, top: int, bottom: int) -> Reach:
+        return self._along(axis, top, bottom, self._window)
+
+
+@layer("Deconvolution", most=math.inf)
+class Deconvolution(_Kernel):
+    """The transpose of a convolution; weights are [in, out / group, kh, kw]."""
+
+    def _weight_shape(self, inputs: int, outputs: int) -> Shape:
+        return (inputs, outputs // self.group, *self.kernel)
+
+    def _apply(self, x: Tensor) -> Tensor:
+        convolve = (F.conv_transpose1d, F.conv_transpose2d, F.conv_transpose3d)[self.ndim - 1]
+        geometry = (self.stride, self.pad, 0, self.group, self.dilation)
+        return convolve(x, self.weights[0], self._bias(), *geometry)
+
+    def forward_patch(self, patch: Patch, *bottoms: Tensor) -> tuple[Tensor, ...]:
+        return tuple(
+            self._spread_patch(x, patch.area, need)
+            for x, need in zip(bottoms, patch.needs, strict=True)
+        )
+
+    def _spread_patch(self, x: Tensor, area: Area, need: Area) -> Tensor:
+        spread = F.conv_transpose2d(
+            x, self.weights[0], None, self.stride, 0, 0, self.group, self.dilation
+        )
+        edges: list[int] = []
+        for axis in (1, 0):  # columns first, as F.pad has them
+            (first, last), (start, _), size = area[axis], need[axis], spread.shape[2 + axis]
+            before = start * self.stride[axis] - self.pad[axis] - first  # negative: cut off
+            edges += [before, last - first - before - size]
+        top, bias = F.pad(spread, edges), self._bias()
+        return top if bias is None else top + bias[:, None, None]
+
+    def reach(self, axis: int, top: int, bottom: int) -> Reach:
+        return self._along(axis, top, bottom, lambda i: Transposed(self._window(i)))
+
+
+@layer("InnerProduct")
+class InnerProduct(Layer):
+    """Fully connected: the axes from `axis` on are flattened and multiplied with the weights."""
+
+    def setup(self, x: Shape) -> list[Blob]:
+        param = self.message.inner_product_param
+        require(param.num_output > 0, "num_output must be given")
+        self.axis, self.transpose = canonical_axis(param.axis, len(x)), param.transpose
+        inputs, outputs = prod(x[self.axis :]), param.num_output
+        shape = (inputs, outputs) if self.transpose else (outputs, inputs)
+        weight = Blob(shape, param.weight_filler)
+        return [weight] + ([Blob((outputs,), param.bias_filler)] if param.bias_term else [])
+
+    def forward(self, x: Tensor) -> Tensor:
+        weight = self.weights[0].T if self.transpose else self.weights[0]
+        bias = self.weights[1] if len(self.weights) > 1 else None
+        flat = x.flatten(self.axis)
+        # On a CPU products of fewer rows are summed in another order: a row's result would
+        # depend, in its last bits, on the size of the batch it is in.
+        lacking = _ROWS - len(flat) if flat.device.type == "cpu" and flat.ndim == 2 else 0
+        if lacking <= 0:
+            return F.linear(flat, weight, bias)
+        return F.linear(F.pad(flat, (0, 0, 0, lacking)), weight, bias)[: len(flat)]
+
+    def head(self, channels: Tensor) -> Head | None:
+        if self.axis != 1:
+            return None
+        weight = self.weights[0].T if self.transpose else self.weights[0]
+        bias = self.weights[1][channels] if len(self.weights) > 1 else None
+        return InnerProductHead(weight[channels], bias)
+
+    def pull_back(self, mask: Mask, top: int, bottom: int) -> Mask:
+        return collapsed(mask, self.axis, len(self.bottom_shapes[0]))

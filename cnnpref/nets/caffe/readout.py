@@ -1,0 +1,107 @@
+"""Units of a layer as a function of the part of the image that they see."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from math import prod
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from cnnpref.geometry import Box
+from cnnpref.nets.caffe.execution import Execution, local_patch
+from cnnpref.nets.caffe.graph import Graph, Node
+from cnnpref.nets.caffe.head import Head
+from cnnpref.nets.caffe.layer import Area, Patch, Shape
+
+
+@dataclass(frozen=True)
+class CaffeReadout:
+    """A readout that computes what reaches its units and no more: see `nets.net.Readout`.
+
+    Attributes:
+        box: the part of the image that the units see.
+        execution: from the image to the layer, or where there is a head to the one before it.
+        image: the image's value in the graph.
+        index: of the units in what comes out, (B, K).
+        head: gives one channel for each image.
+        edges: the padding before the head, as `F.pad` takes it.
+    """
+
+    box: Box
+    execution: Execution
+    image: int
+    index: Tensor
+    head: Head | None = None
+    edges: tuple[int, ...] = ()
+
+    @classmethod
+    def of(cls, graph: Graph, image: int, value: int, index: Tensor) -> CaffeReadout:
+        """The readout of the units `index` (B, K), flat in a value of the graph."""
+        shape = graph.shapes[value][1:]
+        channel = torch.div(index, prod(shape[1:]), rounding_mode="floor")
+        area = _area(shape, index)
+        node = next((node for node in graph.nodes if value in node.tops), None)
+        patch = local_patch(node.layer, area) if node and area else None
+        head = _head(node, channel, area, patch)
+        if node and head:
+            wanted: dict[int, Area | None] = {node.bottoms[0]: patch.needs[0] if patch else None}
+        else:
+            wanted = {value: area}
+        execution = Execution(graph, wanted, [image])
+        if not head:
+            area = execution.areas[value]
+        place = _place(shape, index, channel if head is None else None, area)
+        (top, bottom), (left, right) = execution.areas.get(image) or _whole(graph.shapes[image])
+        box = (top, left, bottom, right)
+        rows, columns = patch.edges[0] if patch and head else ((0, 0), (0, 0))
+        return cls(box, execution, image, place, head, (*columns, *rows))
+
+    def __call__(self, images: Tensor) -> Tensor:
+        (value,) = self.execution.wanted
+        x = self.execution({self.image: images})[value]
+        if self.head:
+            x = self.head(F.pad(x, self.edges) if any(self.edges) else x)
+        return x.reshape(len(x), -1).gather(1, self.index)
+
+    def rows(self, chosen: Sequence[int]) -> CaffeReadout:
+        chosen = list(chosen)
+        head = self.head.rows(chosen) if self.head else None
+        return replace(self, index=self.index[chosen], head=head)
+
+
+def _head(
+    node: Node | None, channel: Tensor, area: Area | None, patch: Patch | None
+) -> Head | None:
+    """None where an image has units in several channels, or the layer no way to do it."""
+    if node is None or len(node.bottoms) > 1 or len(node.tops) > 1 or (area and not patch):
+        return None
+    single = bool((channel == channel[:, :1]).all())
+    return node.layer.head(channel[:, 0]) if single else None
+
+
+def _whole(shape: Shape) -> Area:
+    return (0, shape[-2]), (0, shape[-1])
+
+
+def _area(shape: Shape, index: Tensor) -> Area | None:
+    """Around the positions of the units in a map; None without a map."""
+    if len(shape) != 3:
+        return None
+    place = index % (shape[1] * shape[2])
+    row, column = torch.div(place, shape[2], rounding_mode="floor"), place % shape[2]
+    rows, columns = ((int(axis.min()), int(axis.max()) + 1) for axis in (row, column))
+    return rows, columns
+
+
+def _place(shape: Shape, index: Tensor, channel: Tensor | None, area: Area | None) -> Tensor:
+    """Flat indices in a part of the map, of all channels or of one alone."""
+    if len(shape) != 3:
+        return index if channel is not None else index % prod(shape[1:])
+    (top, bottom), (left, right) = area or _whole(shape)
+    place = index % (shape[1] * shape[2])
+    row, column = torch.div(place, shape[2], rounding_mode="floor"), place % shape[2]
+    inside = (row - top) * (right - left) + column - left
+    return inside if channel is None else channel * (bottom - top) * (right - left) + inside
