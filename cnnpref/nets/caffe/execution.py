@@ -44,7 +44,7 @@ class Execution:
     def __init__(
         self, graph: Graph, wanted: Mapping[int, Area | None], given: Container[int]
     ) -> None:
-        self.wanted = list(wanted)
+        self.wanted = dict(wanted)
         self.areas: dict[int, Area | None] = dict(wanted)
         self._shapes = graph.shapes
         nodes = graph.ancestors(wanted, given)
@@ -58,19 +58,22 @@ class Execution:
         return {*self.wanted, *self._uses}
 
     def __call__(self, given: Mapping[int, Tensor]) -> dict[int, Tensor]:
-        """The wanted values, (N, ...) of their areas."""
+        """The wanted parts of the wanted values, (N, ...), from the given values' `areas`."""
         values, uses = dict(given), Counter(self._uses)
         with faithful_kernels():
             for step in self.steps:
                 node = step.node
                 pairs = zip(node.bottoms, step.cuts, strict=True)
-                bottoms = [_cut(values[bottom], cut) for bottom, cut in pairs]
+                bottoms = [cut(values[bottom], place) for bottom, place in pairs]
                 tops = node.run(bottoms, step.patch)
                 values.update(zip(node.tops, tops, strict=False))
                 uses.subtract(node.bottoms)
                 for done in {b for b in node.bottoms if not uses[b]}.difference(self.wanted):
                     del values[done]  # its memory is free, unless a gradient needs it
-        return values
+        return {
+            value: cut(values[value], area and self._place(area, value))
+            for value, area in self.wanted.items()
+        }
 
     def _patch(self, node: Node) -> Patch | None:
         """What of its tops a node makes; the areas of its bottoms grow to what that takes."""
@@ -89,7 +92,7 @@ class Execution:
         if patch is None:
             return _Step(node, [None] * len(node.bottoms), None)
         pairs = zip(patch.needs, node.bottoms, strict=True)
-        cuts = [self._cut(need, bottom) for need, bottom in pairs]
+        cuts = [self._place(need, bottom) for need, bottom in pairs]
         complete = not any(cuts) and all(
             (self.areas[value] or full) == full
             for value in (*node.bottoms, *node.tops)
@@ -97,9 +100,10 @@ class Execution:
         )
         return _Step(node, cuts, None if complete else patch)
 
-    def _cut(self, need: Area, bottom: int) -> Area | None:
-        have = self.areas[bottom] or _full(self._shapes[bottom])
-        return None if need == have else _relative(need, have)
+    def _place(self, area: Area, value: int) -> Area | None:
+        """Where an area lies in what there is of a value; None: it is all there is."""
+        have = self.areas[value] or _full(self._shapes[value])
+        return None if area == have else _relative(area, have)
 
 
 def local_patch(layer: Layer, area: Area) -> Patch | None:
@@ -147,7 +151,8 @@ def _edges(asked: Area, inside: Area) -> tuple[Span, Span]:
     return rows, columns
 
 
-def _cut(x: Tensor, area: Area | None) -> Tensor:
+def cut(x: Tensor, area: Area | None) -> Tensor:
+    """An area of a map; all of it if None."""
     if area is None:
         return x
     (top, bottom), (left, right) = area

@@ -17,7 +17,7 @@ from torch import Tensor
 from cnnpref.errors import UserError, suggest
 from cnnpref.geometry import Box, Mask, anywhere
 from cnnpref.image import InputSpace
-from cnnpref.nets.caffe.execution import Execution
+from cnnpref.nets.caffe.execution import Execution, cut
 from cnnpref.nets.caffe.files import (
     read_binaryproto,
     read_bytes,
@@ -99,9 +99,7 @@ class CaffeNet(Net):
         top, left, bottom, right = box
         execution = Execution(self.graph, {wanted: ((top, bottom), (left, right))}, [given])
         self._require(execution, [given])
-        if execution.areas[wanted] is None:  # not to be had in parts
-            return super().part(source, blob, box)
-        return lambda x: execution({given: x})[wanted]
+        return lambda x: execution({given: cut(x, execution.areas[given])})[wanted]
 
     def support(self, layer: str, mask: Mask) -> Mask:
         self.layer_shape(layer)

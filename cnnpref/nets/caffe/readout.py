@@ -51,8 +51,6 @@ class CaffeReadout:
         else:
             wanted = {value: area}
         execution = Execution(graph, wanted, [image])
-        if not head:
-            area = execution.areas[value]
         place = _place(shape, index, channel if head is None else None, area)
         (top, bottom), (left, right) = execution.areas.get(image) or _whole(graph.shapes[image])
         box = (top, left, bottom, right)
