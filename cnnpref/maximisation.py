@@ -15,6 +15,7 @@ from torch import Tensor
 from cnnpref.errors import UserError
 from cnnpref.nets.kernels import faithful_kernels, fast_kernels
 from cnnpref.nets.net import Net
+from cnnpref.nets.pycaffe import AnyNet, as_net
 from cnnpref.objective import Objective
 from cnnpref.optim.descent import descend
 from cnnpref.optim.lbfgsb import minimise
@@ -48,7 +49,7 @@ class Moment:
 
 
 def maximise(
-    net: Net,
+    net: AnyNet,
     objective: Objective,
     method: str = "gd",
     options: Options | None = None,
@@ -64,7 +65,7 @@ def maximise(
     A row's result depends on net, target, method, options and seed alone, not on the batch.
 
     Args:
-        net: the network.
+        net: the network, or a live pycaffe net.
         objective: B targets of one layer.
         method: "gd", "lbfgs", "dgn_gd" or "dgn_lbfgs".
         options: of the method; None is the preset for the kind of target.
@@ -88,6 +89,7 @@ def maximise(
     for what, given in (("seeds", each), ("initial", initial), ("draws", draws)):
         if given is not None and len(given) != len(objective):
             raise UserError(f"{len(given)} {what} for {len(objective)} targets; give one for each")
+    net = as_net(net)
     param = _param(net, method, generator)
     sources = _streams(objective, each) if draws is None else list(draws)
     task = _Task(net, objective, param, options, sources, initial, observe)

@@ -14,6 +14,7 @@ from torch import Tensor
 from cnnpref.errors import UserError
 from cnnpref.image import InputSpace
 from cnnpref.nets.net import Net, Shape
+from cnnpref.nets.pycaffe import AnyNet, as_net
 
 
 class Draws(Protocol):
@@ -97,8 +98,8 @@ class Generator:
     """A network that makes images from features.
 
     Attributes:
-        net: the network; its images are in the input space of the net that looks at them, unless
-            `space` says otherwise.
+        net: the network, or a live pycaffe net; its images are in the input space of the net that
+            looks at them, unless `space` says otherwise.
         input: blob of the features; None is the first.
         output: blob of the image; None is the last.
         lower, upper: bounds of the features, numbers or arrays of the features' shape; None is
@@ -106,7 +107,7 @@ class Generator:
         space: the space of the images that it makes.
     """
 
-    net: Net
+    net: AnyNet
     input: str | None = None
     output: str | None = None
     lower: npt.ArrayLike | None = 0.0
@@ -125,14 +126,14 @@ class Latent:
     """
 
     def __init__(self, net: Net, generator: Generator) -> None:
-        self.net, self.generator = net, generator
-        blobs = list(generator.net.blobs)
+        self.net, self.generator, self.maker = net, generator, as_net(generator.net)
+        blobs = list(self.maker.blobs)
         self.input = generator.input or blobs[0]
         self.output = generator.output or blobs[-1]
         for blob in (self.input, self.output):
             if blob not in blobs:
                 raise UserError(f"the generator has no blob {blob!r}; it has: {', '.join(blobs)}")
-        self.shape: Shape = generator.net.blobs[self.input]
+        self.shape: Shape = self.maker.blobs[self.input]
         self.lower = self._bound("lower", generator.lower, -np.inf)
         self.upper = self._bound("upper", generator.upper, np.inf)
         if (self.lower > self.upper).any():
@@ -150,7 +151,7 @@ class Latent:
         return torch.from_numpy(np.resize(bound, self.shape)).to(self.net.device)
 
     def _crop(self) -> tuple[int, int]:
-        made, wanted = self.generator.net.blobs[self.output], self.net.input_shape
+        made, wanted = self.maker.blobs[self.output], self.net.input_shape
         fits = len(made) == 3 and made[0] == wanted[0]
         if not fits or made[1] < wanted[1] or made[2] < wanted[2]:
             raise UserError(
@@ -182,7 +183,7 @@ class Latent:
         return torch.from_numpy(stacked).to(self.net.device)
 
     def image(self, variables: Tensor) -> Tensor:
-        made = self.generator.net.forward({self.input: variables}, [self.output])[self.output]
+        made = self.maker.forward({self.input: variables}, [self.output])[self.output]
         top, left = self.offset
         _, height, width = self.net.input_shape
         crop = made[:, :, top : top + height, left : left + width]

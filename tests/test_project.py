@@ -22,7 +22,16 @@ SOURCES = sorted(ROOT.glob("cnnpref/**/*.py"))
 # Which modules of ours each one may import; the name of a package stands for all that is in it.
 FACTS = {"errors", "image", "geometry", "schedule", "solution", "options"}
 ASK = {"config", "selection", "series", "plan"}  # what is wanted
-ASCEND = {"nets.net", "nets.kernels", "objective", "param", "transform", "optim", "recipe"}
+ASCEND = {
+    "nets.net",
+    "nets.pycaffe",
+    "nets.kernels",
+    "objective",
+    "param",
+    "transform",
+    "optim",
+    "recipe",
+}
 SHOW = {"atomic", "store", "sheet", "gallery"}
 MAY_IMPORT: dict[str, set[str]] = {
     **{name: set() for name in FACTS},
@@ -32,8 +41,8 @@ MAY_IMPORT: dict[str, set[str]] = {
     "transform": {"schedule", "optim.problem"},
     "optim": {"schedule", "solution"},
     "nets": {"errors", "geometry", "image"},
-    "objective": {"errors", "geometry", "nets.net"},
-    "param": {"errors", "image", "nets.net"},
+    "objective": {"errors", "geometry", "nets.net", "nets.pycaffe"},
+    "param": {"errors", "image", "nets.net", "nets.pycaffe"},
     "recipe": {"options", "param", "schedule", "transform", "optim"},
     "maximisation": {*FACTS, *ASCEND},
     "store": {"errors", "solution", "atomic"},
