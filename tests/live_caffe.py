@@ -28,7 +28,7 @@ from cnnpref.nets.kernels import faithful_kernels
 from cnnpref.nets.pycaffe import PycaffeNet
 
 FORCE = "force_backward: true\n"
-IN_PLACE = {"ReLU", "Dropout"}  # whose gradient can be had from what they leave
+IN_PLACE = {"ReLU", "TanH", "Dropout"}  # whose gradient can be had from what they leave
 NOT_IMPLEMENTED = {"ArgMax", "Threshold"}  # backward
 
 
@@ -115,6 +115,8 @@ class Layer:
             raise Aborted("Not Implemented Yet")
         if self.type == "Split":
             self._bottoms[0].diff[...] = sum(top.diff for top in self._tops)
+        elif self.type == "TanH":
+            self._bottoms[0].diff[...] = self._tops[0].diff * (1 - self._tops[0].data ** 2)
         elif self.type == "Flatten":
             self._bottoms[0].share_diff(self._tops[0])
         elif self.type not in ("Reshape", "Input"):

@@ -197,6 +197,17 @@ def test_a_gradient_is_that_of_its_own_pass(small: Pair, between: str) -> None:
     check(gradient(found, x), gradient(ours.activations(y, "norm1"), y))
 
 
+def test_a_layer_in_place_goes_back_from_what_it_left_itself(tmp_path: Path) -> None:
+    """Not from what a later layer in place made of that, on the same image."""
+    tanh = layer("tanh", "TanH", "conv1").replace('top: "tanh"', 'top: "conv1"')
+    text = FORCE + NET.replace('layer { name: "relu1"', tanh + 'layer { name: "relu1"')
+    ours, _, net = pair(tmp_path, text)
+    x = (image(net) / 500).detach().requires_grad_()
+    found = net.activations(x, "tanh")
+    net.activations(x, "fc")
+    check(gradient(found, x), gradient(ours.activations(x, "tanh"), x))
+
+
 def test_without_force_backward_the_first_gradient_says_so(tmp_path: Path) -> None:
     ours, _, net = pair(tmp_path, NET)
     x = image(net)
