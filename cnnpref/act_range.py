@@ -17,7 +17,7 @@ from cnnpref.atomic import replacing
 from cnnpref.errors import UserError
 
 if TYPE_CHECKING:  # bounds are read without PyTorch
-    from cnnpref.nets.net import Net
+    from cnnpref.nets.pycaffe import AnyNet
 
 Array = npt.NDArray[np.float32]
 Doubles = npt.NDArray[np.float64]
@@ -25,11 +25,13 @@ Doubles = npt.NDArray[np.float64]
 BATCH = 16  # pictures in memory at a time, with all that a pass makes of them
 
 
-def activation_range(net: Net, images: Iterable[npt.ArrayLike], layer: str, k: float = 3) -> Array:
+def activation_range(
+    net: AnyNet, images: Iterable[npt.ArrayLike], layer: str, k: float = 3
+) -> Array:
     """Mean + k * standard deviation of each unit of a layer over the images, of the layer's shape.
 
     Args:
-        net: the network.
+        net: the network, or a live pycaffe net.
         images: RGB pictures (H, W, 3), 0..255, of any size: stretched to the net's by `fit`.
         layer: the name of a blob, taken after its in-place layers as the published ranges are
             (`fc6` is rectified); or of a layer, where no blob is called so.
@@ -40,8 +42,10 @@ def activation_range(net: Net, images: Iterable[npt.ArrayLike], layer: str, k: f
     """
     from cnnpref.nets.features import features, picture_size
     from cnnpref.nets.kernels import fast_kernels
+    from cnnpref.nets.pycaffe import as_net
     from cnnpref.pictures import fit
 
+    net = as_net(net)
     if not 0 < k < math.inf:
         raise UserError(f"k, the number of standard deviations, must be above 0, got {k}")
     size, moments = picture_size(net), _Moments()

@@ -15,7 +15,7 @@ from PIL import Image
 from cnnpref.errors import UserError
 from cnnpref.image import clip_extreme, normalise
 from cnnpref.maximisation import Moment, maximise
-from cnnpref.nets.net import Net
+from cnnpref.nets.pycaffe import AnyNet
 from cnnpref.objective import Objective
 from cnnpref.options import METHODS, resolve
 from cnnpref.param import Generator
@@ -44,7 +44,7 @@ class Watch:
 
 def one_image(
     method: str,
-    net: Net,
+    net: AnyNet,
     layer: str,
     feature_mask: npt.ArrayLike,
     feature_weight: npt.ArrayLike,
@@ -57,7 +57,7 @@ def one_image(
 
     Args:
         method: one of `METHODS`.
-        net: the network.
+        net: the network, or a live pycaffe net.
         layer: a name in `net.layers`.
         feature_mask: of the layer's shape, 1 at the targets.
         feature_weight: a number, or an array of the layer's shape.

@@ -17,6 +17,7 @@ from cnnpref.errors import UserError
 from cnnpref.geometry import Box
 from cnnpref.nets.kernels import faithful_kernels, fast_kernels
 from cnnpref.nets.net import Net
+from cnnpref.nets.pycaffe import AnyNet, as_net
 from cnnpref.nets.readout import FullReadout, Readout
 from cnnpref.objective import Objective
 from cnnpref.optim.descent import descend
@@ -51,7 +52,7 @@ class Moment:
 
 
 def maximise(
-    net: Net,
+    net: AnyNet,
     objective: Objective,
     method: str = "gd",
     options: Options | None = None,
@@ -67,7 +68,7 @@ def maximise(
     A row's result depends on net, target, method, options and seed alone, not on the batch.
 
     Args:
-        net: the network.
+        net: the network, or a live pycaffe net.
         objective: B targets of one layer.
         method: "gd", "lbfgs", "dgn_gd" or "dgn_lbfgs".
         options: of the method; None is the preset for the kind of target.
@@ -91,6 +92,7 @@ def maximise(
     for what, given in (("seeds", each), ("initial", initial), ("draws", draws)):
         if given is not None and len(given) != len(objective):
             raise UserError(f"{len(given)} {what} for {len(objective)} targets; give one for each")
+    net = as_net(net)
     readout = (
         FullReadout(net, objective.layer, objective.index)
         if faithful

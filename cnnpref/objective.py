@@ -14,7 +14,8 @@ from torch import Tensor
 
 from cnnpref.errors import UserError
 from cnnpref.geometry import unit_position
-from cnnpref.nets.net import Net, Shape
+from cnnpref.nets.net import Shape
+from cnnpref.nets.pycaffe import AnyNet, as_net
 
 Position = str | Sequence[int]
 
@@ -40,7 +41,7 @@ class Objective:
     @classmethod
     def units(
         cls,
-        net: Net,
+        net: AnyNet,
         layer: str,
         units: Sequence[int],
         position: Position = "center",
@@ -49,7 +50,7 @@ class Objective:
         """One unit per image.
 
         Args:
-            net: the network.
+            net: the network, or a live pycaffe net.
             layer: a name in `net.layers`.
             units: channels; a channel may come more than once.
             position: in a layer with a map "center", (y, x), or "all" for the sum over the map.
@@ -58,6 +59,7 @@ class Objective:
         Raises:
             UserError: the layer, a unit or the position does not exist.
         """
+        net = as_net(net)
         shape = net.layer_shape(layer)
         outside = [u for u in units if not 0 <= u < shape[0]]
         if outside:
@@ -72,12 +74,12 @@ class Objective:
 
     @classmethod
     def masks(
-        cls, net: Net, layer: str, masks: npt.ArrayLike, weights: npt.ArrayLike = 1.0
+        cls, net: AnyNet, layer: str, masks: npt.ArrayLike, weights: npt.ArrayLike = 1.0
     ) -> Objective:
         """Any set of units per image.
 
         Args:
-            net: the network.
+            net: the network, or a live pycaffe net.
             layer: a name in `net.layers`.
             masks: (B, *shape), 1 at the targets.
             weights: broadcast against the masks; negative ones drive a unit down.
@@ -85,6 +87,7 @@ class Objective:
         Raises:
             UserError: a mask has another shape or no target; a weight is not finite.
         """
+        net = as_net(net)
         shape = net.layer_shape(layer)
         given = np.asarray(masks)
         if given.shape[1:] != shape:

@@ -16,6 +16,7 @@ from cnnpref.errors import UserError
 from cnnpref.geometry import Box, crop
 from cnnpref.image import InputSpace
 from cnnpref.nets.net import Net, Shape
+from cnnpref.nets.pycaffe import AnyNet, as_net
 from cnnpref.nets.readout import full_part
 
 
@@ -115,8 +116,8 @@ class Generator:
     """A network that makes images from features.
 
     Attributes:
-        net: the network; its images are in the input space of the net that looks at them, unless
-            `space` says otherwise.
+        net: the network, or a live pycaffe net; its images are in the input space of the net that
+            looks at them, unless `space` says otherwise.
         input: blob of the features; None is the first.
         output: blob of the image; None is the last.
         lower, upper: bounds of the features, numbers or arrays of the features' shape; None is
@@ -124,7 +125,7 @@ class Generator:
         space: the space of the images that it makes.
     """
 
-    net: Net
+    net: AnyNet
     input: str | None = None
     output: str | None = None
     lower: npt.ArrayLike | None = 0.0
@@ -151,14 +152,14 @@ class Latent:
     def __init__(
         self, net: Net, generator: Generator, box: Box | None = None, whole: bool = False
     ) -> None:
-        self.net, self.generator = net, generator
-        blobs = list(generator.net.blobs)
+        self.net, self.generator, self.maker = net, generator, as_net(generator.net)
+        blobs = list(self.maker.blobs)
         self.input = generator.input or blobs[0]
         self.output = generator.output or blobs[-1]
         for blob in (self.input, self.output):
             if blob not in blobs:
                 raise UserError(f"the generator has no blob {blob!r}; it has: {', '.join(blobs)}")
-        self.shape: Shape = generator.net.blobs[self.input]
+        self.shape: Shape = self.maker.blobs[self.input]
         self.lower = self._bound("lower", generator.lower, -np.inf)
         self.upper = self._bound("upper", generator.upper, np.inf)
         if (self.lower > self.upper).any():
@@ -169,7 +170,7 @@ class Latent:
             (y + top, x + left, bottom + top, right + left)
             for y, x, bottom, right in (box or (0, 0, height, width), (0, 0, height, width))
         )
-        make = partial(full_part, generator.net) if whole else generator.net.part
+        make = partial(full_part, self.maker) if whole else self.maker.part
         self._part, self._all = (make(self.input, self.output, b) for b in (seen, image))
 
     def _bound(self, name: str, value: npt.ArrayLike | None, absent: float) -> Tensor:
@@ -183,7 +184,7 @@ class Latent:
         return torch.from_numpy(np.resize(bound, self.shape)).to(self.net.device)
 
     def _offset(self) -> tuple[int, int]:
-        made, wanted = self.generator.net.blobs[self.output], self.net.input_shape
+        made, wanted = self.maker.blobs[self.output], self.net.input_shape
         fits = len(made) == 3 and made[0] == wanted[0]
         if not fits or made[1] < wanted[1] or made[2] < wanted[2]:
             raise UserError(

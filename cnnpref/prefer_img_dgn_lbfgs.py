@@ -8,15 +8,15 @@ import numpy as np
 import numpy.typing as npt
 
 from cnnpref.faces import Callback, Watch, one_image
-from cnnpref.nets.net import Net
+from cnnpref.nets.pycaffe import AnyNet
 from cnnpref.param import Generator
 
 Bounds = Sequence[tuple[float | None, float | None]]
 
 
 def generate_image(
-    net_gen: Net,
-    net: Net,
+    net_gen: AnyNet,
+    net: AnyNet,
     layer: str,
     feature_mask: npt.ArrayLike,
     feature_weight: npt.ArrayLike = 1.0,
@@ -36,8 +36,8 @@ def generate_image(
     Random numbers come from NumPy's global state: `np.random.seed` reproduces a run.
 
     Args:
-        net_gen: the generator; its images are in the input space of `net`.
-        net: the network.
+        net_gen: the generator, given like `net`; its images are in the input space of `net`.
+        net: the network, or a live pycaffe `Net` or `Classifier`.
         layer: a name in `net.layers`.
         feature_mask: of the layer's shape, 1 at the target units.
         feature_weight: a number, or an array of the layer's shape.

@@ -6,11 +6,11 @@ import numpy as np
 import numpy.typing as npt
 
 from cnnpref.faces import Callback, Watch, one_image
-from cnnpref.nets.net import Net
+from cnnpref.nets.pycaffe import AnyNet
 
 
 def generate_image(
-    net: Net,
+    net: AnyNet,
     layer: str,
     feature_mask: npt.ArrayLike,
     feature_weight: npt.ArrayLike = 1.0,
@@ -28,7 +28,7 @@ def generate_image(
     original's order: `np.random.seed` reproduces a run.
 
     Args:
-        net: the network.
+        net: the network, or a live pycaffe `Net` or `Classifier`.
         layer: a name in `net.layers`.
         feature_mask: of the layer's shape, 1 at the target units.
         feature_weight: a number, or an array of the layer's shape.

@@ -18,7 +18,8 @@ from cnnpref.errors import UserError, suggest
 from cnnpref.image import InputSpace, clip_extreme, normalise
 from cnnpref.nets.caffe.net import Mean, read_mean
 from cnnpref.nets.features import features as features_of
-from cnnpref.nets.net import Net, Shape
+from cnnpref.nets.net import Shape
+from cnnpref.nets.pycaffe import AnyNet, as_net
 
 Array = npt.NDArray[np.float32]
 Floats = npt.NDArray[np.floating]
@@ -56,11 +57,13 @@ def normalise_img(img: npt.ArrayLike) -> npt.NDArray[np.uint8]:
     return normalise(img).astype(np.uint8)
 
 
-def get_cnn_features(net: Net, img: npt.ArrayLike, layer_list: Sequence[str]) -> dict[str, Array]:
+def get_cnn_features(
+    net: AnyNet, img: npt.ArrayLike, layer_list: Sequence[str]
+) -> dict[str, Array]:
     """What a picture makes of some blobs after a full pass, {name: values of the blob's shape}.
 
     Args:
-        net: the network.
+        net: the network, or a live pycaffe net.
         img: (H, W, 3), of the size that the net takes.
         layer_list: blobs, as in-place layers leave them: a `conv1` with its ReLU in place is
             rectified; layers where no blob is called so. For a layer before its in-place ReLU
@@ -145,12 +148,13 @@ def _image(x: npt.ArrayLike) -> Tensor:
     return given
 
 
-def sort_layer_list(net: Net, layer_list: Sequence[str]) -> list[str]:
+def sort_layer_list(net: AnyNet, layer_list: Sequence[str]) -> list[str]:
     """Names of layers, or names of blobs, in the order of the net.
 
     Raises:
         UserError: a name is neither a layer's nor a blob's, or layers and blobs are mixed.
     """
+    net = as_net(net)
     order = list(net.layers if net.layers.keys() >= set(layer_list) else net.blobs)
     unknown = next((name for name in layer_list if name not in order), None)
     if unknown is not None:
@@ -239,20 +243,21 @@ def estimate_cnn_feat_std(cnn_feat: npt.ArrayLike) -> float:
 
 
 def create_receptive_field_mask(
-    net: Net, layer: str, feat_mask: npt.ArrayLike
+    net: AnyNet, layer: str, feat_mask: npt.ArrayLike
 ) -> npt.NDArray[np.uint8]:
     """Which part of the picture can change the wanted units: 1 there, 0 elsewhere, (H, W, 3).
 
     The smallest box around it, from the geometry of the layers: exact, and nothing is drawn.
 
     Args:
-        net: the network.
+        net: the network, or a live pycaffe net.
         layer: a name in `net.layers`.
         feat_mask: of the layer's shape, above 0 at the wanted units.
 
     Raises:
         UserError: an unknown layer; a mask of another shape, or without a unit.
     """
+    net = as_net(net)
     shape, wanted = net.layer_shape(layer), np.asarray(feat_mask) > 0
     if wanted.shape != shape or not wanted.any():
         got = "none above 0" if wanted.shape == shape else f"shape {wanted.shape}"

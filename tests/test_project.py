@@ -25,6 +25,7 @@ ASK = {"config", "selection", "series", "plan"}  # what is wanted
 ASCEND = {
     "nets.net",
     "nets.readout",
+    "nets.pycaffe",
     "nets.kernels",
     "objective",
     "param",
@@ -41,8 +42,8 @@ MAY_IMPORT: dict[str, set[str]] = {
     "transform": {"schedule", "optim.problem"},
     "optim": {"schedule", "solution"},
     "nets": {"errors", "geometry", "image", "atomic"},
-    "objective": {"errors", "geometry", "nets.net"},
-    "param": {"errors", "image", "geometry", "nets.net", "nets.readout"},
+    "objective": {"errors", "geometry", "nets.net", "nets.pycaffe"},
+    "param": {"errors", "image", "geometry", "nets.net", "nets.pycaffe", "nets.readout"},
     "recipe": {"options", "param", "schedule", "transform", "optim"},
     "maximisation": {*FACTS, *ASCEND},
     "store": {"errors", "solution", "atomic"},

@@ -10,6 +10,7 @@ import torch
 
 from cnnpref.errors import UserError
 from cnnpref.nets.net import Net
+from cnnpref.nets.pycaffe import AnyNet, as_net
 
 
 def picture_size(net: Net) -> tuple[int, int]:
@@ -27,12 +28,12 @@ def picture_size(net: Net) -> tuple[int, int]:
 
 
 def features(
-    net: Net, pictures: npt.ArrayLike, names: Sequence[str]
+    net: AnyNet, pictures: npt.ArrayLike, names: Sequence[str]
 ) -> dict[str, npt.NDArray[np.float32]]:
     """The values under some names after a full pass, {name: (N, *shape)}.
 
     Args:
-        net: takes images.
+        net: takes images; may be a live pycaffe net.
         pictures: RGB (N, H, W, 3), 0..255, of the size that the net takes.
         names: of blobs, which in-place layers have changed: `conv1` is rectified where its ReLU is
             in place; or of layers, where no blob is called so.
@@ -40,6 +41,7 @@ def features(
     Raises:
         UserError: an unknown name, or pictures of another size.
     """
+    net = as_net(net)
     given, wanted = np.asarray(pictures, np.float32), (*picture_size(net), 3)
     if given.shape[1:] != wanted:
         raise UserError(f"the net {net.name!r} takes pictures {wanted}, got {given.shape[1:]}")

@@ -70,7 +70,7 @@ class CaffeNet(Net):
         return self._run({self._image: images}, [value])[value]
 
     def forward(self, inputs: Mapping[str, Tensor], blobs: Sequence[str]) -> dict[str, Tensor]:
-        _check_names(f"blob of {self.name!r}", [*inputs, *blobs], self.blobs)
+        check_names(f"blob of {self.name!r}", [*inputs, *blobs], self.blobs)
         wanted = {blob: self.graph.blobs[blob] for blob in blobs}
         values_of = {**self.graph.blobs, **self.graph.inputs}  # an input before it was changed
         given = {values_of[blob]: x for blob, x in inputs.items()}
@@ -94,7 +94,7 @@ class CaffeNet(Net):
         return CaffeReadout.of(self.graph, self._image, self.graph.layers[layer], index)
 
     def part(self, source: str, blob: str, box: Box) -> Part:
-        _check_names(f"blob of {self.name!r}", [source, blob], self.blobs)
+        check_names(f"blob of {self.name!r}", [source, blob], self.blobs)
         given, wanted = {**self.graph.blobs, **self.graph.inputs}[source], self.graph.blobs[blob]
         top, left, bottom, right = box
         execution = Execution(self.graph, {wanted: ((top, bottom), (left, right))}, [given])
@@ -189,7 +189,8 @@ def _mean_values(mean: Sequence[float] | PathLike) -> npt.NDArray[np.float64]:
     return np.asarray(np.lib.format.read_array(data, allow_pickle=False), np.float64)
 
 
-def _check_names(what: str, given: Iterable[str], known: Mapping[str, object]) -> None:
+def check_names(what: str, given: Iterable[str], known: Mapping[str, object]) -> None:
+    """Raise UserError, with the nearest names, unless all of them are known."""
     for name in given:
         if name not in known:
             raise UserError(

@@ -1,0 +1,270 @@
+"""Live pycaffe nets: values and gradients are those of the same files read by ourselves.
+
+The live nets are those of `live_caffe`, which have Caffe's interface and its ways.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from live_caffe import FORCE, Aborted, Pair, pair
+from prototxts import layer
+from small import GENERATOR, NET
+from torch import Tensor
+
+import cnnpref
+from cnnpref.errors import UserError
+from cnnpref.nets.kernels import faithful_kernels
+
+CONV = "convolution_param {{ num_output: {} kernel_size: 3 pad: 1 }}"
+# Splits of the input and of a blob in the middle, a layer whose blob has another name, one with
+# two tops, branches that join.
+BRANCHED = (
+    'name: "branched" input: "image" input_shape { dim: 1 dim: 3 dim: 9 dim: 8 }\n'
+    + layer("stem", "Convolution", "image", CONV.format(4)).replace('top: "stem"', 'top: "trunk"')
+    + layer("relu", "ReLU", "trunk").replace('top: "relu"', 'top: "trunk"')
+    + layer("skip", "Convolution", "image", CONV.format(4))
+    + layer("left", "Convolution", "trunk", CONV.format(2))
+    + layer("right", "Convolution", "trunk", CONV.format(2))
+    + layer("joined", "Concat", ["left", "right"])
+    + layer("sum", "Eltwise", ["joined", "skip", "trunk"])
+    + layer("cut", "Slice", "sum").replace('top: "cut"', 'top: "first" top: "second"')
+    + layer("fc", "InnerProduct", "second", "inner_product_param { num_output: 5 }")
+    + layer("best", "ArgMax", "fc")
+)
+
+
+@pytest.fixture(scope="module", params=["rc3", "1.0"])
+def release(request: pytest.FixtureRequest) -> str:
+    return str(request.param)
+
+
+@pytest.fixture(scope="module")
+def small(release: str, tmp_path_factory: pytest.TempPathFactory) -> Pair:
+    return pair(tmp_path_factory.mktemp("small"), FORCE + NET, release)
+
+
+@pytest.fixture(scope="module")
+def branched(release: str, tmp_path_factory: pytest.TempPathFactory) -> Pair:
+    return pair(tmp_path_factory.mktemp("branched"), FORCE + BRANCHED, release)
+
+
+@pytest.fixture(autouse=True)
+def kernels_of_caffe() -> Iterator[None]:
+    """Gradients too come from the kernels that the stand-in uses."""
+    with faithful_kernels():
+        yield
+
+
+def noise(shape: Any, seed: int = 0) -> Tensor:
+    return torch.randn(*shape, generator=torch.Generator().manual_seed(seed))
+
+
+def image(net: cnnpref.Net, rows: int = 1, seed: int = 0) -> Tensor:
+    return 50 * noise((rows, *net.input_shape), seed).requires_grad_()
+
+
+def gradient(values: Tensor, x: Tensor) -> Tensor:
+    """Of a random combination of the values."""
+    (found,) = torch.autograd.grad((values * noise(values.shape, 9)).sum(), x, retain_graph=True)
+    return found
+
+
+def check(found: Tensor, wanted: Tensor) -> None:
+    scale = float(wanted.detach().abs().max())
+    torch.testing.assert_close(found, wanted, rtol=1e-5, atol=1e-6 * scale)
+
+
+def refusal(function: Any, *arguments: Any) -> str:
+    with pytest.raises(UserError) as caught:
+        function(*arguments)
+    assert "\n" not in str(caught.value)
+    return str(caught.value)
+
+
+def test_layers_and_blobs_have_the_names_shapes_and_order_of_the_prototxt(
+    small: Pair, branched: Pair
+) -> None:
+    for ours, _, net in (small, branched):
+        assert list(net.layers.items()) == list(ours.layers.items())
+        assert net.blobs == ours.blobs
+        assert net.input_shape == ours.input_shape
+    live = branched.live
+    assert [name for name in live._layer_names if name.endswith("split")] == [
+        "image_input_0_split",
+        "trunk_relu_0_split",
+    ]
+    assert sum("split" in name for name in live.blobs) == 5
+
+
+def test_activations_and_gradients_are_those_of_the_files(small: Pair, branched: Pair) -> None:
+    """Whatever the batch is, and was before."""
+    for ours, _, net in (small, branched):
+        for rows, name in [(r, n) for n in ours.layers for r in (1, 3, 2) if n != "best"]:
+            x, y = image(ours, rows, rows), image(ours, rows, rows)
+            found, wanted = net.activations(x, name), ours.activations(y, name)
+            check(found, wanted)
+            check(gradient(found, x), gradient(wanted, y))
+
+
+def test_a_layer_comes_before_its_relu_in_place_and_a_blob_after(small: Pair) -> None:
+    x = image(small.net)
+    conv = small.net.activations(x, "conv1")
+    assert conv.min() < 0
+    for rectified in (
+        small.net.activations(x, "relu1"),
+        small.net.forward({"data": x}, ["conv1"])["conv1"],
+    ):
+        check(rectified, conv.relu())
+        check(gradient(rectified, x), gradient(conv.relu(), x))
+
+
+def test_blobs_are_had_together_each_with_its_gradient(branched: Pair) -> None:
+    names = ["trunk", "image", "joined", "second", "fc"]
+    found, wanted = [], []
+    for net, store in ((branched.net, found), (branched.ours, wanted)):
+        x = image(net, 2)
+        blobs = net.forward({"image": x}, names)
+        assert list(blobs) == names
+        store += [blobs[name] for name in names]
+        store += [gradient(blobs[name], x) for name in names[1:]]
+        store.append(gradient(torch.cat([blobs[name].flatten() for name in names]), x))
+    for mine, theirs in zip(found, wanted, strict=True):
+        check(mine, theirs)
+
+
+def test_a_pass_may_start_in_the_middle(branched: Pair) -> None:
+    """What is given stands for what its layers would make; only what comes after it is run."""
+    starts = [({"trunk": (4, 9, 8), "image": (3, 9, 8)}, "fc"), ({"sum": (4, 9, 8)}, "fc")]
+    starts += [({"trunk": (4, 9, 8)}, "joined"), ({"first": (2, 9, 8)}, "first")]
+    for shapes, wanted in starts:
+        results = []
+        for net in (branched.net, branched.ours):
+            given = {n: noise((2, *s)).requires_grad_() for n, s in shapes.items()}
+            blob = net.forward(given, [wanted])[wanted]
+            results.append([blob, *(gradient(blob, x) for x in given.values())])
+        for mine, theirs in zip(*results, strict=True):
+            check(mine, theirs)
+
+
+def test_what_is_needed_must_be_given(branched: Pair) -> None:
+    forward, trunk = branched.net.forward, noise((1, 4, 9, 8))
+    assert "give its input 'image' too" in refusal(forward, {"trunk": trunk}, ["fc"])
+    first = noise((1, 2, 9, 8))
+    assert "give its input 'second' too" in refusal(
+        forward, {"image": image(branched.net), "first": first}, ["fc"]
+    )
+    message = refusal(forward, {"image": image(branched.net)}, ["trunc"])
+    assert "unknown blob of 'pycaffe': 'trunc' (did you mean 'trunk'?)" in message
+    assert "there are: image, trunk" in message
+    assert "unknown layer 'trunk'" in refusal(branched.net.activations, trunk, "trunk")
+    wide = noise((1, 3, 9, 9))
+    message = refusal(branched.net.activations, wide, "fc")
+    assert message == "blob 'image' of net 'pycaffe' has shape [3, 9, 8], got [3, 9, 9]"
+
+
+def test_diffs_left_in_other_branches_do_not_count(branched: Pair) -> None:
+    """By Caffe's own functions they do: this is what the adapter guards against."""
+    ours, live, net = branched
+    x, y = image(ours), image(ours)
+    wanted = gradient(ours.activations(x, "left"), x)
+    gradient(net.activations(y, "fc"), y)  # leaves diffs everywhere
+    values = live.forward(end="left")["left"]
+    live.blobs["left"].diff[...] = noise(values.shape, 9)
+    stale = torch.tensor(live.backward(start="left")["image"])
+    assert (stale - wanted).abs().max() > 0.1 * wanted.abs().max()
+    check(gradient(net.activations(y, "left"), y), wanted)
+
+
+@pytest.mark.parametrize("between", ["pass", "batch", "layer", "user"])
+def test_a_gradient_is_that_of_its_own_pass(small: Pair, between: str) -> None:
+    """Other passes between a pass and its gradient do no harm."""
+    ours, live, net = small
+    x, y = image(ours, 2), image(ours, 2)
+    found = net.activations(x, "norm1")
+    if between == "layer":
+        net.activations(x, "fc")
+    elif between == "user":
+        live.blobs["data"].data[...] = 7
+        live.forward()
+    else:
+        net.activations(image(ours, 2 if between == "pass" else 3, 5), "norm1")
+    check(gradient(found, x), gradient(ours.activations(y, "norm1"), y))
+
+
+def test_a_layer_in_place_goes_back_from_what_it_left_itself(tmp_path: Path) -> None:
+    """Not from what a later layer in place made of that, on the same image."""
+    tanh = layer("tanh", "TanH", "conv1").replace('top: "tanh"', 'top: "conv1"')
+    text = FORCE + NET.replace('layer { name: "relu1"', tanh + 'layer { name: "relu1"')
+    ours, _, net = pair(tmp_path, text)
+    x = (image(net) / 500).detach().requires_grad_()
+    found = net.activations(x, "tanh")
+    net.activations(x, "fc")
+    check(gradient(found, x), gradient(ours.activations(x, "tanh"), x))
+
+
+def test_without_force_backward_the_first_gradient_says_so(tmp_path: Path) -> None:
+    ours, _, net = pair(tmp_path, NET)
+    x = image(net)
+    found = net.activations(x, "conv2")
+    check(found, ours.activations(x, "conv2"))
+    message = refusal(gradient, found, x)
+    assert message.startswith("Caffe computes no gradient of blob 'conv2' with respect to 'data';")
+    assert "add `force_backward: true` to the prototxt, or" in message
+    assert "load_caffe" in message
+
+
+def test_a_gradient_that_is_zero_is_no_such_case(tmp_path: Path) -> None:
+    ours, _, net = pair(tmp_path, FORCE + NET)
+    for weight in ours.parameters():
+        if weight.shape[0] == 9:
+            weight[3] = 0  # and so it is in the live net
+    x = image(net)
+    dead = net.activations(x, "fc")[:, 3]
+    assert not gradient(dead, x).any()
+
+
+def test_a_layer_that_caffe_cannot_go_back_through_is_told(branched: Pair) -> None:
+    """Caffe would end the process."""
+    with pytest.raises(Aborted):
+        branched.live.backward()
+    objective = cnnpref.Objective.masks(branched.live, "best", np.ones((1, 1, 1)))
+    message = refusal(cnnpref.maximise, branched.live, objective)
+    assert "the image cannot influence layer 'best' of 'pycaffe'" in message
+
+
+def test_weights_are_those_of_the_live_net(small: Pair) -> None:
+    ours, live, net = small
+    for mine, theirs in zip(net.parameters(), ours.parameters(), strict=True):
+        assert torch.equal(mine, theirs)
+    first = next(net.parameters())
+    assert np.shares_memory(first.numpy(), live.params["conv1"][0].data)
+
+
+def test_a_fixed_batch_is_kept(tmp_path: Path) -> None:
+    """Of Reshape's `dim: 1` Caffe makes an error that ends the process."""
+    ours, live, net = pair(tmp_path, FORCE + GENERATOR)
+    live.blobs["feat"].reshape(2, 16)
+    with pytest.raises(Aborted):
+        live.forward()
+    live.blobs["feat"].reshape(1, 16)
+    z, y = noise((3, 16)).requires_grad_(), noise((3, 16)).requires_grad_()
+    found, wanted = (n.forward({"feat": a}, ["made"])["made"] for n, a in ((net, z), (ours, y)))
+    check(found, wanted)
+    check(gradient(found, z), gradient(wanted, y))
+    assert live.blobs["feat"].shape == (1, 16)
+
+
+@pytest.mark.parametrize("rows", [1, 2, 3, 4])
+def test_a_fixed_batch_of_several_is_filled_up(tmp_path: Path, rows: int) -> None:
+    text = FORCE + GENERATOR.replace("{ dim: 1 ", "{ dim: 2 ")
+    ours, _, net = pair(tmp_path, text)
+    z, y = noise((rows, 16)).requires_grad_(), noise((rows, 16)).requires_grad_()
+    found, wanted = (n.forward({"feat": a}, ["made"])["made"] for n, a in ((net, z), (ours, y)))
+    check(found, wanted)
+    check(gradient(found, z), gradient(wanted, y))
