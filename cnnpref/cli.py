@@ -10,6 +10,7 @@ from typing import Any, TypeVar
 
 import click
 
+from cnnpref import zoo_commands
 from cnnpref.config import read_config
 from cnnpref.errors import UserError
 from cnnpref.plan import Plan, make_plan
@@ -60,6 +61,10 @@ def main() -> None:
     log.setLevel(logging.INFO)
     log.handlers = [logging.StreamHandler(sys.stderr)]
     warnings.showwarning = lambda message, *_: log.warning("warning: %s", message)
+
+
+main.add_command(zoo_commands.nets)
+main.add_command(zoo_commands.fetch)
 
 
 @main.command()

@@ -1,18 +1,21 @@
 # The plan of this run: what there is to do follows from the config and the net's files alone.
 import json
+import re
 import shlex
 import sys
 from pathlib import Path
 
 from cnnpref.config import resolve_config
 from cnnpref.errors import UserError
-from cnnpref.nets import describe
+from cnnpref.nets import describe, zoo_weights
 from cnnpref.plan import make_plan
 from cnnpref.series import unescape
 
 try:
     settings = resolve_config(config, Path(["run", *workflow.configfiles][-1]).stem)
     plan = make_plan(settings, describe)
+    sections = {name: settings[name] for name in ("net", "generator") if name in settings}
+    weights = {name: path for name in sections if (path := zoo_weights(sections[name]))}
 except UserError as error:
     sys.exit(f"cnnpref: {error}")
 
