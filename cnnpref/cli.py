@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import sys
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any, TypeVar
 
 import click
@@ -174,7 +174,7 @@ def info(config: str | None, prototxt: str | None, caffemodel: str | None) -> No
     if (config is None) == (prototxt is None):
         raise click.UsageError("give either --config or --prototxt")
     given = {"prototxt": prototxt, "caffemodel": caffemodel}
-    net = open_net(read_config(config)["net"] if config else given)
+    net = open_net(_to_look_at(read_config(config)["net"]) if config else given)
     width = max(map(len, net.layers))
     click.echo(f"{net.name}: image {_sizes(net.input_shape)}")
     click.echo(f"{'layer':{width}}  {'shape':>14}  receptive field of the centre unit")
@@ -182,6 +182,15 @@ def info(config: str | None, prototxt: str | None, caffemodel: str | None) -> No
         top, left, bottom, right = net.receptive_field(layer)
         field = f"{bottom - top} x {right - left}, rows {top}-{bottom}, columns {left}-{right}"
         click.echo(f"{layer:{width}}  {_sizes(shape):>14}  {field}")
+
+
+def _to_look_at(section: Mapping[str, Any]) -> Mapping[str, Any]:
+    """The section of a net, without weights that would have to be fetched."""
+    from cnnpref.nets import complete, zoo_weights
+
+    path = zoo_weights(section)
+    absent = path is not None and not path.exists()
+    return {**complete(section), "caffemodel": None} if absent else section
 
 
 def _sizes(shape: tuple[int, ...]) -> str:

@@ -5,9 +5,7 @@ if settings["batch"] == 1:
 
     rule generate:
         input:
-            ancient(
-                lambda wildcards: weights_for(by_folder[f"{wildcards.method}-{wildcards.key}"])
-            ),
+            ancient(lambda wildcards: weights_for(by_folder[f"{wildcards.method}-{wildcards.key}"])),
         output:
             f"{plan.folder}/units/{{layer}}/{{method}}-{{key}}/{{unit}}.h5",
         log:
