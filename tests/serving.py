@@ -6,9 +6,13 @@ import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from hashlib import sha1
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
 from threading import Event, Thread
 from typing import Any
+
+import yaml
 
 
 @dataclass
@@ -66,7 +70,7 @@ class _Handler(BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
     server: Site
 
-    def do_GET(self) -> None:  # noqa: N802 - http.server's name
+    def do_GET(self) -> None:
         page = self.server.pages.get(self.path, Page(status=404))
         start = self._start(page)
         request = Request(self.path, start)
@@ -75,7 +79,7 @@ class _Handler(BaseHTTPRequestHandler):
             page.gate.wait(30)
         shift = 1 if start and page.ranges == "shifted" else 0
         body = page.content[start + shift :]
-        self.send_response(206 if start else page.status)
+        self.send_response((416 if start >= len(page.content) else 206) if start else page.status)
         self._headers(page, start + shift, body)
         after = page.breaks.pop(0) if page.breaks else len(body)
         self.wfile.write(body[:after])
@@ -85,7 +89,8 @@ class _Handler(BaseHTTPRequestHandler):
     def _start(self, page: Page) -> int:
         asked = re.fullmatch(r"bytes=(\d+)-", self.headers.get("Range", ""))
         same = self.headers.get("If-Range") == page.etag or page.ranges == "stubborn"
-        return int(asked[1]) if asked and same and page.ranges != "ignored" else 0
+        usable = same and page.ranges != "ignored" and page.status == 200
+        return int(asked[1]) if asked and usable else 0
 
     def _headers(self, page: Page, start: int, body: bytes) -> None:
         length = len(body) if page.claims is None else page.claims
@@ -114,3 +119,43 @@ def serving() -> Iterator[Site]:
         finally:
             site.shutdown()
             thread.join()
+
+
+class Zoo:
+    """A registry of one's own, a cache folder, and a server with the weights; all of them made up.
+
+    Its net, `tiny`, has the prototxt of the tests' tiny net, and weights under the address `/tiny`.
+    """
+
+    def __init__(self, folder: Path, site: Site, prototxt: Path) -> None:
+        self.folder, self.site = folder, site
+        self.cache, self.registry = folder / "cache", folder / "registry.yaml"
+        self.page = site.pages["/tiny"] = Page(prototxt.with_suffix(".caffemodel").read_bytes())
+        self.content = self.page.content
+        self.entries: dict[str, dict[str, Any]] = {}
+        self.add("tiny", prototxt=str(prototxt), mean=[104, 117, 123], weights="tiny.caffemodel")
+        self.change("tiny", addresses=["/tiny"], checksums={"sha1": sha1(self.content).hexdigest()})
+
+    @property
+    def weights(self) -> Path:
+        """Where tiny's are, or will be."""
+        return self.cache / "tiny.caffemodel"
+
+    def add(self, name: str, **told: Any) -> None:
+        """An entry, complete or not."""
+        self.entries[name] = told
+
+    def change(self, name: str, **told: Any) -> None:
+        """Set keys of an entry, None for taking one away; addresses are paths on the server."""
+        if addresses := told.get("addresses"):
+            told["addresses"] = [
+                self.site.address(path) if path.startswith("/") else path for path in addresses
+            ]
+        entry = {**self.entries[name], **told}
+        self.entries[name] = {key: value for key, value in entry.items() if value is not None}
+        self.registry.write_text(yaml.safe_dump(self.entries))
+
+    def left(self) -> set[str]:
+        """The names of the files in the cache folder, but for locks."""
+        names = {path.name for path in self.cache.iterdir()} if self.cache.exists() else set()
+        return {name for name in names if not name.endswith(".lock")}

@@ -17,7 +17,7 @@ from cnnpref.errors import UserError
 
 TIMEOUT = (10, 60)  # seconds without an answer: to the call, and between two pieces
 ATTEMPTS = 5  # at one address, as long as it breaks off in the middle
-PIECE = 1 << 20  # bytes
+PIECE = 1 << 14  # bytes that are written at once, and at most lost when a transfer breaks off
 
 _REASONS = {  # the first that fits; texts of exceptions are long and in several lines
     requests.exceptions.SSLError: "its certificate is not valid",
@@ -129,9 +129,10 @@ def _continues(response: Response, address: str, part: PartialFile) -> int | Non
     """The size of the whole file, if these are the bytes after those that are here."""
     told = re.fullmatch(r"bytes (\d+)-(\d+)/(\d+)", response.headers.get("Content-Range", ""))
     same = _validator(response) in (None, part.validator(address))
-    if not told or not same or int(told[1]) != part.size or int(told[2]) + 1 != int(told[3]):
+    if not told or not same:
         return None
-    return int(told[3])
+    first, last, total = map(int, told.groups())
+    return total if first == part.size < total == last + 1 else None
 
 
 def _validator(response: Response) -> str | None:
