@@ -58,8 +58,8 @@ def _open(archive: Path, member: str, opened: ExitStack) -> IO[bytes]:
         source = tarred.extractfile(name)
         assert source is not None  # of a regular file
         return opened.enter_context(source)
-    except _DAMAGE as error:
-        raise UnfitError(f"no archive that can be read: {error}") from None
+    except _DAMAGE:
+        raise UnfitError("no archive that can be read") from None
 
 
 def _only(member: str, names: Iterable[str]) -> str:
@@ -73,5 +73,5 @@ def _pieces(source: IO[bytes]) -> Iterator[bytes]:
     try:
         while piece := source.read(PIECE):
             yield piece
-    except _DAMAGE as error:
-        raise UnfitError(f"a damaged archive: {error}") from None
+    except _DAMAGE:
+        raise UnfitError("a damaged archive") from None
