@@ -95,7 +95,10 @@ WRONG = {
         "an archive with 0 members fc6/net.caffemodel",
     ),
     "with another file": (lambda c: zipped({"fc6/net.caffemodel": c[::-1]}), "its sha1 is "),
-    "cut short": (lambda c: tarred({"fc6/net.caffemodel": c})[:-2000], "a"),
+    "cut short": (
+        lambda c: tarred({"fc6/net.caffemodel": c})[:-2000],
+        "no archive that can be read",
+    ),
 }
 
 
