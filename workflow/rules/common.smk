@@ -31,3 +31,12 @@ wildcard_constraints:
     method="[^/-]+",
     key="[0-9a-f]{8}",
     unit="[0-9]+",
+
+
+# What the zoo is to fetch: the file of weights of a section, and the net's name in the zoo.
+names_of_weights = {path.name: sections[section]["zoo"] for section, path in weights.items()}
+
+
+def weights_for(series):
+    """What a series needs of them: wanted as ancient(), for it does not matter when they came."""
+    return [str(weights[section]) for section in series.origin if section in weights]

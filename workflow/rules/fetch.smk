@@ -1,12 +1,4 @@
 # Weights of the zoo: fetched once, into the cache folder that all runs share.
-names_of_weights = {path.name: sections[section]["zoo"] for section, path in weights.items()}
-
-
-def weights_for(series):
-    """What a series needs of them: wanted as ancient(), for it does not matter when they came."""
-    return [str(weights[section]) for section in series.origin if section in weights]
-
-
 if weights:
 
     # update() keeps what is there: a rule that is forced to run verifies it, and fetches nothing.

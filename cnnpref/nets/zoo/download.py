@@ -143,7 +143,7 @@ def _validator(response: Response) -> str | None:
 
 def _receive(response: Response, part: PartialFile, total: int | None) -> None:
     bar = tqdm(
-        desc=part.path.name.removesuffix(".part"),
+        desc=part.path.stem,
         total=total,
         initial=part.size,
         unit="B",
@@ -155,12 +155,20 @@ def _receive(response: Response, part: PartialFile, total: int | None) -> None:
             for piece in response.iter_content(PIECE):
                 file.write(piece)
                 bar.update(len(piece))
+                if bar.disable and total:
+                    _tell_tenths(part.path.stem, file.tell(), len(piece), total)
             whole = total is None or file.tell() == total
         except RequestException:
             whole = False
     if not whole:
         of = "" if total is None else f" of {total:,}"
         raise _BrokenError(f"it broke off after {part.size:,}{of} bytes")
+
+
+def _tell_tenths(name: str, done: int, new: int, total: int) -> None:
+    """What a log file gets in place of a bar."""
+    if done * 10 // total > (done - new) * 10 // total:
+        log.info("%s: %s of %s bytes", name, f"{done:,}", f"{total:,}")
 
 
 def _reason(error: RequestException) -> str:
