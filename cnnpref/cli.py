@@ -5,11 +5,12 @@ from __future__ import annotations
 import logging
 import sys
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
+from cnnpref import zoo_commands
 from cnnpref.config import read_config
 from cnnpref.errors import UserError
 from cnnpref.plan import Plan, make_plan
@@ -63,6 +64,10 @@ def main() -> None:
     log.setLevel(logging.INFO)
     log.handlers = [logging.StreamHandler(sys.stderr)]
     warnings.showwarning = lambda message, *_: log.warning("warning: %s", message)
+
+
+main.add_command(zoo_commands.nets)
+main.add_command(zoo_commands.fetch)
 
 
 @main.command()
@@ -172,7 +177,7 @@ def info(config: str | None, prototxt: str | None, caffemodel: str | None) -> No
     if (config is None) == (prototxt is None):
         raise click.UsageError("give either --config or --prototxt")
     given = {"prototxt": prototxt, "caffemodel": caffemodel}
-    net = open_net(read_config(config)["net"] if config else given)
+    net = open_net(_to_look_at(read_config(config)["net"]) if config else given)
     counts, width = net.weight_counts(), max(map(len, net.layers))
     total = sum(weight.numel() for weight in net.parameters())
     click.echo(f"{net.name}: input {_sizes(net.input_shape)}, {total:,} weights")
@@ -188,6 +193,15 @@ def _field(net: Net, layer: str) -> str:
         return ""  # no image: a generator
     top, left, bottom, right = net.receptive_field(layer)
     return f"{bottom - top} x {right - left}, rows {top}-{bottom}, columns {left}-{right}"
+
+
+def _to_look_at(section: Mapping[str, Any]) -> Mapping[str, Any]:
+    """The section of a net, without weights that would have to be fetched."""
+    from cnnpref.nets import complete, zoo_weights
+
+    path = zoo_weights(section)
+    absent = path is not None and not path.exists()
+    return {**complete(section), "caffemodel": None} if absent else section
 
 
 def _sizes(shape: tuple[int, ...]) -> str:

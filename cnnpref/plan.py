@@ -27,7 +27,8 @@ class NetDescription(Protocol):
 
     Attributes:
         layers: the shape of each layer without the batch: (C, H, W) or (C,).
-        sha256: digests of the files that its section of the config names, by key.
+        sha256: digests of the files that its section of the config names, by key; and, by key,
+            what else the section stands for.
     """
 
     @property
@@ -153,7 +154,7 @@ def _wanted_layers(config: Config, net: NetDescription) -> Mapping[str, Any]:
     for layer in wanted:
         if layer not in net.layers:
             raise UserError(
-                f"config: layers: {config['net']['prototxt']} has no layer {layer!r}"
+                f"config: layers: the net has no layer {layer!r}"
                 f"{suggest(layer, net.layers)}; 'cnnpref info' lists its {len(net.layers)} layers"
             )
         if len(net.layers[layer]) not in UNIT_RANKS:

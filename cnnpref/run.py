@@ -20,12 +20,12 @@ from cnnpref.act_range import load_bounds
 from cnnpref.config import BLOB_KEYS, Config
 from cnnpref.errors import UserError
 from cnnpref.maximisation import Moment, maximise
-from cnnpref.nets import Net, open_net
+from cnnpref.nets import Net, complete, fetched_sha256, open_net
 from cnnpref.nets.kernels import find_device
 from cnnpref.objective import Objective
 from cnnpref.param import Generator
 from cnnpref.plan import needs_generator
-from cnnpref.series import Batch, Series
+from cnnpref.series import Batch, Origin, Series
 from cnnpref.solution import Solution, Status
 from cnnpref.store import UnitResult, check_unit, write_unit
 
@@ -54,20 +54,33 @@ class Nets:
 
     def __init__(self, config: Config, device: torch.device) -> None:
         self._config, self._device = config, device
+        self._fetched: dict[str, dict[str, str]] = {}  # digests of files, by section
 
     @cached_property
     def net(self) -> Net:
         """The one whose units are wanted."""
-        return open_net(self._config["net"], self._device)
+        return self._open("net")
 
     @cached_property
     def generator(self) -> Generator:
         """The one that makes images, for the methods that need it."""
-        section = self._config["generator"]
-        net = open_net(section, self._device)
+        section, net = complete(self._config["generator"]), self._open("generator")
         given = {key: section[key] for key in BLOB_KEYS if key in section}
         bounds = {key: _bound(section[key]) for key in ("lower", "upper") if key in section}
         return Generator(net, space=net.space if "mean" in section else None, **given, **bounds)
+
+    def origin(self, series: Series) -> Origin:
+        """The series', with the digests of the weights that were fetched for it.
+
+        A plan knows the weights of the zoo by what is published of them.
+        """
+        return {name: told | self._fetched.get(name, {}) for name, told in series.origin.items()}
+
+    def _open(self, name: str) -> Net:
+        section = self._config[name]
+        net = open_net(section, self._device)
+        self._fetched[name] = fetched_sha256(section)
+        return net
 
 
 def _bound(value: Any) -> Any:
@@ -89,11 +102,11 @@ def run_batch(batch: Batch, nets: Nets) -> list[str]:
     log.info("%s: %d of %d units to do, %d already valid", name, todo, wanted, wanted - todo)
     if not units:
         return []
-    net = nets.net  # a net that cannot be read leaves no folder behind
+    _ = nets.net  # a net that cannot be read leaves no folder behind
     _try_writing(series)
     started = perf_counter()
     solution = _maximise(nets, series, units)
-    common = _common_attributes(series, net, (perf_counter() - started) / todo)
+    common = _common_attributes(series, nets, (perf_counter() - started) / todo)
     results = [_result(solution, row, {**common, "unit": unit}) for row, unit in enumerate(units)]
     return [line for result in results if (line := _write(series, result))]
 
@@ -161,12 +174,13 @@ class _Progress:
             log.info("%s: evaluation %d, mean activation %.4g", self.name, moment.count, mean)
 
 
-def _common_attributes(series: Series, net: Net, seconds: float) -> dict[str, Any]:
+def _common_attributes(series: Series, nets: Nets, seconds: float) -> dict[str, Any]:
+    net = nets.net
     shape = net.layers[series.layer]
     where = np.ones(shape, bool) if series.position == "all" else series.position
     return {
         "net": net.name,
-        "sha256": series.origin,
+        "sha256": nets.origin(series),
         "layer": series.layer,
         "position": series.position,
         "receptive_field": net.receptive_field(series.layer, where),

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
 from hypothesis import settings
+from serving import Zoo, serving
 
 import cnnpref
 from cnnpref.nets.caffe import save_caffemodel
@@ -82,3 +84,14 @@ def tiny_config(tiny_net: Path) -> dict[str, Any]:
 def in_tmp_path(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The working directory is `tmp_path`."""
     monkeypatch.chdir(tmp_path)
+
+
+@pytest.fixture
+def zoo(tiny_net: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Zoo]:
+    """A zoo whose weights a server of this machine has; nothing else is ever asked."""
+    with serving() as site:
+        made = Zoo(tmp_path, site, tiny_net / "tiny.prototxt")
+        monkeypatch.setenv("CNNPREF_ZOO", str(made.registry))
+        monkeypatch.setenv("CNNPREF_HOME", str(made.cache))
+        monkeypatch.setenv("NO_PROXY", "127.0.0.1")
+        yield made

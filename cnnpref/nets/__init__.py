@@ -1,6 +1,21 @@
 """Networks: the contract, and what makes one."""
 
 from cnnpref.nets.net import Net
-from cnnpref.nets.source import NetDescription, describe, open_net
+from cnnpref.nets.source import (
+    NetDescription,
+    complete,
+    describe,
+    fetched_sha256,
+    open_net,
+    zoo_weights,
+)
 
-__all__ = ["Net", "NetDescription", "describe", "open_net"]
+__all__ = [
+    "Net",
+    "NetDescription",
+    "complete",
+    "describe",
+    "fetched_sha256",
+    "open_net",
+    "zoo_weights",
+]

@@ -14,6 +14,7 @@ from cnnpref.errors import UserError
 from cnnpref.nets.caffe import load_caffe, read_graph
 from cnnpref.nets.caffe.schema import PathLike
 from cnnpref.nets.net import Net, Shape
+from cnnpref.nets.zoo import fetch, find, weights_path
 
 _FILE_KEYS = ("prototxt", "caffemodel", "mean", "lower", "upper")  # of a section: paths, if text
 
@@ -24,7 +25,8 @@ class NetDescription:
 
     Attributes:
         layers: ordered {layer: shape without the batch}.
-        sha256: {key of the config's section: digest of the file it names}.
+        sha256: {key of the config's section: digest of the file it names}; for what the section
+            leaves to the zoo, what the zoo says of it.
     """
 
     layers: Mapping[str, Shape]
@@ -35,11 +37,13 @@ def open_net(section: Mapping[str, Any], device: str | torch.device = "cpu") -> 
     """The network of a config's section.
 
     Args:
-        section: {prototxt, caffemodel, mean} for the files of a Caffe net.
+        section: {prototxt, caffemodel, mean} for the files of a Caffe net; {zoo} for one of the
+            zoo, whose weights are fetched unless they are here.
         device: "cpu", "cuda", "cuda:1" ...
 
     Raises:
-        UserError: a file is missing, damaged or does not fit the others.
+        UserError: a file is missing, damaged or does not fit the others; weights that no address
+            gives.
     """
     return _form(section).open(section, device)
 
@@ -73,12 +77,64 @@ def _describe_caffe(section: Mapping[str, Any]) -> NetDescription:
     return NetDescription(read_graph(section["prototxt"]).layer_shapes, _digests(section))
 
 
+def _open_zoo(section: Mapping[str, Any], device: str | torch.device) -> Net:
+    if "caffemodel" not in section:
+        fetch(find(section["zoo"]))
+    return _open_caffe(complete(section), device)
+
+
+def _describe_zoo(section: Mapping[str, Any]) -> NetDescription:
+    """Known by what is published, so that a plan is the same before its weights are fetched."""
+    entry = find(section["zoo"])
+    layers = read_graph(entry.prototxt).layer_shapes
+    settings = {key: str(value) for key, value in entry.settings.items()}
+    known = {**settings, "caffemodel": entry.published, "prototxt": file_sha256(entry.prototxt)}
+    left = {key: value for key, value in known.items() if key not in section}
+    return NetDescription(layers, left | _digests(section))
+
+
+def complete(section: Mapping[str, Any]) -> Mapping[str, Any]:
+    """A section with the files, mean and blobs that the zoo knows, where it names one of its nets.
+
+    Raises:
+        UserError: the zoo has no net of that name.
+    """
+    if "zoo" not in section:
+        return section
+    entry = find(section["zoo"])
+    return {**entry.settings, "caffemodel": str(weights_path(entry)), **section}
+
+
+def zoo_weights(section: Mapping[str, Any]) -> Path | None:
+    """Where the weights of a section's net are, or will be fetched to, if they are the zoo's.
+
+    Raises:
+        UserError: the zoo has no net of that name.
+    """
+    if "zoo" not in section or "caffemodel" in section:
+        return None
+    return weights_path(find(section["zoo"]))
+
+
+def fetched_sha256(section: Mapping[str, Any]) -> dict[str, str]:
+    """{"caffemodel": digest of the weights that the zoo fetched for a section}, or nothing.
+
+    Raises:
+        UserError: they cannot be read.
+    """
+    path = zoo_weights(section)
+    return {"caffemodel": file_sha256(path)} if path else {}
+
+
 def _digests(section: Mapping[str, Any]) -> dict[str, str]:
     paths = {key: section[key] for key in _FILE_KEYS if isinstance(section.get(key), str)}
     return {key: file_sha256(path) for key, path in paths.items()}
 
 
-_FORMS = {"prototxt": _Form(_open_caffe, _describe_caffe)}
+_FORMS = {
+    "prototxt": _Form(_open_caffe, _describe_caffe),
+    "zoo": _Form(_open_zoo, _describe_zoo),
+}
 
 
 def file_sha256(path: PathLike) -> str:

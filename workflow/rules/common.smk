@@ -1,18 +1,21 @@
 # The plan of this run: what there is to do follows from the config and the net's files alone.
 import json
+import re
 import shlex
 import sys
 from pathlib import Path
 
 from cnnpref.config import resolve_config
 from cnnpref.errors import UserError
-from cnnpref.nets import describe
+from cnnpref.nets import describe, zoo_weights
 from cnnpref.plan import make_plan
 from cnnpref.series import unescape
 
 try:
     settings = resolve_config(config, Path(["run", *workflow.configfiles][-1]).stem)
     plan = make_plan(settings, describe)
+    sections = {name: settings[name] for name in ("net", "generator") if name in settings}
+    weights = {name: path for name in sections if (path := zoo_weights(sections[name]))}
 except UserError as error:
     sys.exit(f"cnnpref: {error}")
 
@@ -28,3 +31,12 @@ wildcard_constraints:
     method="[^/-]+",
     key="[0-9a-f]{8}",
     unit="[0-9]+",
+
+
+# What the zoo is to fetch: the file of weights of a section, and the net's name in the zoo.
+names_of_weights = {path.name: sections[section]["zoo"] for section, path in weights.items()}
+
+
+def weights_for(series):
+    """What a series needs of them: wanted as ancient(), for it does not matter when they came."""
+    return [str(weights[section]) for section in series.origin if section in weights]

@@ -1,9 +1,11 @@
 # Unit files: one job for each batch of units, or for each unit.
 
 if settings["batch"] == 1:
-    names = {series.folder.name: series.name for series in plan.series}
+    by_folder = {series.folder.name: series for series in plan.series}
 
     rule generate:
+        input:
+            ancient(lambda wildcards: weights_for(by_folder[f"{wildcards.method}-{wildcards.key}"])),
         output:
             f"{plan.folder}/units/{{layer}}/{{method}}-{{key}}/{{unit}}.h5",
         log:
@@ -14,7 +16,7 @@ if settings["batch"] == 1:
         params:
             config=CONFIG,
             layer=lambda wildcards: unescape(wildcards.layer),
-            method=lambda wildcards: names[f"{wildcards.method}-{wildcards.key}"],
+            method=lambda wildcards: by_folder[f"{wildcards.method}-{wildcards.key}"].name,
         message:
             "{params.method} on {params.layer}: unit {wildcards.unit}"
         shell:
@@ -29,6 +31,8 @@ else:
         rule:
             name:
                 f"generate_{batch.identifier}"
+            input:
+                ancient(weights_for(batch.series)),
             output:
                 [update(str(path)) for path in batch.paths()],
             log:

@@ -1,0 +1,20 @@
+# Weights of the zoo: fetched once, into the cache folder that all runs share.
+if weights:
+
+    # update() keeps what is there: a rule that is forced to run verifies it, and fetches nothing.
+    rule fetch:
+        output:
+            update(f"{next(iter(weights.values())).parent}/{{weights}}"),
+        log:
+            f"{plan.folder}/logs/fetch/{{weights}}.log",
+        wildcard_constraints:
+            weights="|".join(map(re.escape, names_of_weights)),
+        localrule: True
+        conda:
+            "../../environment.yml"
+        params:
+            name=lambda wildcards: names_of_weights[wildcards.weights],
+        message:
+            "weights of {params.name}"
+        shell:
+            "cnnpref fetch {params.name:q} > {log:q} 2>&1"
