@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from contextlib import suppress
 from typing import Any, Protocol
 
@@ -26,6 +26,9 @@ class Layers(Protocol):
 
     tops: Mapping[str, str]
     hidden: Collection[str]
+
+    def top(self, layer: str) -> str | None:
+        """The blob that a layer makes, also of one that `tops` lacks; None if unknown."""
 
     def route(self, blob: str, given: Collection[str], layer: str | None = None) -> Route:
         """The layers that make a blob, as it is after `layer` or a full pass, of those given.
@@ -89,6 +92,9 @@ class Linked:
                 self._layers.setdefault(step.name, step)  # of layers with one name the first
         self.tops: Mapping[str, str] = {n: step.tops[0] for n, step in self._layers.items()}
 
+    def top(self, layer: str) -> str | None:
+        return self.tops.get(layer)
+
     def route(self, blob: str, given: Collection[str], layer: str | None = None) -> Route:
         """The layers, up to `layer`, that make a blob of those that are given.
 
@@ -114,9 +120,9 @@ class Linked:
 class Unlinked:
     """The layers of a net that tells no more than names.
 
-    A layer's blob is the one of its own name; a layer without one, as most of those in place, is
-    left out. Which layer is the last to write a blob is seen from passes on noise. All inputs have
-    to be given.
+    A layer's blob is the one of its own name. What else is asked for is seen from passes on noise:
+    the blob of another layer, as most of those in place, and the last layer to write a blob. All
+    inputs have to be given.
 
     Args:
         net: the live net.
@@ -131,7 +137,15 @@ class Unlinked:
         self.hidden: Collection[str] = {n for n in self._blobs if _SPLIT_BLOB.fullmatch(n)}
         own = [n for n in self._names if n in self._blobs and n not in self._inputs]
         self.tops: Mapping[str, str] = {name: name for name in own if name not in self.hidden}
+        self._others: dict[str, str | None] = {}
         self._final: dict[str, Route] = {}
+
+    def top(self, layer: str) -> str | None:
+        if layer in self.tops or layer not in self._names or layer in self._blobs:
+            return self.tops.get(layer)
+        if layer not in self._others:
+            self._others[layer] = self._written(layer)
+        return self._others[layer]
 
     def route(self, blob: str, given: Collection[str], layer: str | None = None) -> Route:
         """All layers up to `layer`, or up to the last that writes the blob, as one."""
@@ -139,15 +153,22 @@ class Unlinked:
         if layer:
             return self._route(blob, layer)
         if blob not in self._final:
-            self._final[blob] = self._observe(blob)
+            self._final[blob] = self._whole(blob)
         return self._final[blob]
 
     def _route(self, blob: str, end: str) -> Route:
         place = self._names.index(end) if end != WHOLE_NET else len(self._names)
         return Route(blob, [Step(place, end, "", self._inputs, [blob])])
 
-    def _observe(self, blob: str) -> Route:
-        """The way to the last layer that writes a blob: with it, it is as the whole net leaves it.
+    def _written(self, layer: str) -> str | None:
+        """The first blob that a layer makes or changes; None if it changes nothing."""
+        place = self._names.index(layer)
+        before = self._snapshot(self._names[place - 1] if place else None)
+        after = self._snapshot(layer)
+        return next((name for name in after if not _alike(before[name], after[name])), None)
+
+    def _whole(self, blob: str) -> Route:
+        """The way to the last layer that writes a blob: from it on, it is as a full pass leaves it.
 
         Where that is not seen, the way through the whole net.
         """
@@ -156,30 +177,47 @@ class Unlinked:
             return Route(blob, [])
         for name in self._writers(blob):
             with suppress(UserError):  # there is no layer of that name
-                if np.allclose(self._after(blob, name), final):
+                if _alike(self._after(blob, name), final):
                     return self._route(blob, name)
         return self._route(blob, WHOLE_NET)
 
-    def _writers(self, blob: str) -> Iterator[str]:
-        """The layers that may be the last to write it, the first of them first.
+    def _writers(self, blob: str) -> list[str]:
+        """The layers of which the first that leaves the blob as it stays is the last to write it.
 
-        Where only some are known, a layer after the last would be taken for it: so only its own.
+        Where only some are known, a later one would be taken for it: so only its own is.
         """
         if not self._named:
-            yield blob
-        else:
-            yield from self._names[self._names.index(blob) if blob in self._names else 0 :]
+            return [blob]
+        return self._names[self._names.index(blob) if blob in self._names else 0 :]
+
+    def _snapshot(self, end: str | None) -> dict[str, Array]:
+        """What a pass on noise leaves in all blobs, but those of Caffe's splits."""
+        self._pass(end)
+        names = [name for name in self._blobs if name not in self.hidden]
+        return {name: np.array(self._blobs[name].data) for name in names}
 
     def _after(self, blob: str, end: str) -> Array:
-        """What a pass on noise, up to a layer, leaves in a blob."""
-        if blob not in self._names:
-            self._blobs[blob].data[...] = np.nan  # unless a layer writes to it
-        for name in self._inputs:
-            self._blobs[name].data[...] = self._noise(name)
-        self._runner.run_to(end)
+        """What a pass on noise leaves in a blob."""
+        self._pass(end)
         return np.array(self._blobs[blob].data)
 
+    def _pass(self, end: str | None) -> None:
+        """Run up to a layer on noise, always the same; for None, to none.
+
+        A blob of no layer's name holds NaN unless one has written to it: not what was there before.
+        """
+        for name in self._blobs.keys() - {*self._names, *self.hidden}:
+            self._blobs[name].data[...] = np.nan
+        for name in self._inputs:
+            self._blobs[name].data[...] = self._noise(name)
+        if end is not None:
+            self._runner.run_to(end)
+
     def _noise(self, name: str) -> Array:
-        """Always the same, of about the range of images."""
+        """Of about the range of images."""
         shape = self._blobs[name].data.shape
         return 100 * np.random.default_rng(0).standard_normal(shape, np.float32)
+
+
+def _alike(a: Array, b: Array) -> bool:
+    return np.allclose(a, b, equal_nan=True)

@@ -32,8 +32,8 @@ class LiveNet(Protocol):
     blobs: Mapping[str, LiveBlob]
     params: Mapping[str, Iterable[LiveBlob]]
 
-    def forward(self, *, end: str = ...) -> object: ...
-    def backward(self, *, start: str) -> object: ...
+    def forward(self, *, end: str = ...) -> Mapping[str, Array]: ...
+    def backward(self, *, start: str = ...) -> object: ...
 
 
 class PlacedNet(LiveNet, Protocol):
@@ -166,6 +166,7 @@ class ByName:
     ) -> None:
         self._net, self._blobs, self._named = net, list(net.blobs), names is not None
         self._kinds = kinds if names is not None and kinds is not None else ()
+        self._outputs: set[str] = set()  # as far as a full pass has told them
 
     def follow(self) -> None:
         """Some forks look at the shapes of blobs only when they are told to."""
@@ -179,7 +180,7 @@ class ByName:
             UserError: the net, which does not tell its layers, has none of that name.
         """
         if layer == WHOLE_NET:
-            self._net.forward()
+            self._outputs.update(self._net.forward() or ())
             return
         try:
             self._net.forward(end=layer)
@@ -208,12 +209,15 @@ class ByName:
         if not route.steps:
             return
         start = route.steps[-1].name
-        if start == WHOLE_NET:
+        if start != WHOLE_NET:
+            self._net.backward(start=start)
+        elif route.blob in self._outputs:  # no layer reads it
+            self._net.backward()
+        else:
             raise UserError(
                 f"the pycaffe net does not tell which layer writes its blob {route.blob!r} last: "
                 "no gradient can be had; ask for a layer's, or read the net's files with load_caffe"
             )
-        self._net.backward(start=start)
 
     def diffs(self, route: Route) -> Iterable[str]:
         return self._blobs

@@ -37,7 +37,7 @@ from cnnpref.nets.live_runs import (
     Route,
     Runner,
 )
-from cnnpref.nets.net import Net
+from cnnpref.nets.net import Net, Shape
 
 AnyNet = Net | LiveNet
 _PROBES = 8  # random images whose gradients show a receptive field
@@ -109,7 +109,8 @@ class PycaffeNet(Net):
 
     With the public interface alone, all passes start at the inputs; and where the net does not tell
     what its layers read and write (`top_names`, `bottom_names`), its `layers` are those that have a
-    blob of their name, and all inputs have to be given.
+    blob of their name, and all inputs have to be given. Of the others those that it names
+    (`_layer_names`) can be asked for, if they change anything.
     """
 
     def __init__(self, live: LiveNet, mean: Mean = None) -> None:
@@ -135,9 +136,13 @@ class PycaffeNet(Net):
 
     def activations(self, images: Tensor, layer: str) -> Tensor:
         self.layer_shape(layer)
-        image = self._inputs[0]
-        route = self._layers.route(self._layers.tops[layer], [image], layer)
-        return self._run([route], {image: images})[0]
+        top, image = cast(str, self._layers.top(layer)), self._inputs[0]
+        return self._run([self._layers.route(top, [image], layer)], {image: images})[0]
+
+    def layer_shape(self, layer: str) -> Shape:
+        """The shape of a layer, also of one that is not in `layers` but seen from passes."""
+        top = self._layers.top(layer)
+        return super().layer_shape(layer) if top is None else self.blobs[top]
 
     def forward(self, inputs: Mapping[str, Tensor], blobs: Sequence[str]) -> dict[str, Tensor]:
         check_names(f"blob of {self.name!r}", [*inputs, *blobs], self.blobs)
