@@ -18,6 +18,7 @@ _PUBLIC = {
     "Status": "cnnpref.solution",
     "UserError": "cnnpref.errors",
     "load_caffe": "cnnpref.nets.caffe",
+    "load_torch": "cnnpref.nets.pytorch",
     "maximise": "cnnpref.maximisation",
 }
 __all__ = ["__version__", *sorted(_PUBLIC)]

@@ -85,6 +85,18 @@ class Wrapped:
         return np.arange(outputs)[:, None] % inputs == np.arange(inputs)
 
 
+@dataclass(frozen=True, eq=False)
+class Table:
+    """What each output depends on, written out."""
+
+    table: Relation
+
+    def relation(self, outputs: int, inputs: int) -> Relation:
+        if self.table.shape != (outputs, inputs):
+            raise ValueError(f"a table of {self.table.shape} for {(outputs, inputs)}")
+        return self.table
+
+
 def map_size(shape: Sequence[int]) -> tuple[int, int]:
     """(H, W) of a shape (C, H, W); (1, 1) of any other."""
     return (shape[1], shape[2]) if len(shape) == 3 else (1, 1)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import io
 import os
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -13,7 +13,7 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from cnnpref.errors import UserError, suggest
+from cnnpref.errors import UserError
 from cnnpref.geometry import Mask, map_size, pull_back
 from cnnpref.image import InputSpace
 from cnnpref.nets.caffe.files import (
@@ -56,7 +56,7 @@ class CaffeNet(Net):
         return self._run({self._image: images}, [value])[value]
 
     def forward(self, inputs: Mapping[str, Tensor], blobs: Sequence[str]) -> dict[str, Tensor]:
-        _check_names(f"blob of {self.name!r}", [*inputs, *blobs], self.blobs)
+        self.check_blobs([*inputs, *blobs])
         wanted = {blob: self.graph.blobs[blob] for blob in blobs}
         values_of = {**self.graph.blobs, **self.graph.inputs}  # an input before it was changed
         given = {values_of[blob]: x for blob, x in inputs.items()}
@@ -179,11 +179,3 @@ def _mean_values(mean: Sequence[float] | PathLike) -> npt.NDArray[np.float64]:
         return read_binaryproto(mean).astype(np.float64)
     data = io.BytesIO(read_bytes(mean))
     return np.asarray(np.lib.format.read_array(data, allow_pickle=False), np.float64)
-
-
-def _check_names(what: str, given: Iterable[str], known: Mapping[str, object]) -> None:
-    for name in given:
-        if name not in known:
-            raise UserError(
-                f"unknown {what}: {name!r}{suggest(name, known)}; there are: {', '.join(known)}"
-            )

@@ -16,8 +16,8 @@ from torch import Tensor
 
 from cnnpref.geometry import Reach, Same, Transposed, Whole, Window
 from cnnpref.nets.caffe.layer import Blob, Layer, Shape, canonical_axis, layer, pair, require
+from cnnpref.nets.kernels import linear
 
-_ROWS = 16  # from so many rows on, matrix products on a CPU treat every row alike (measured, MKL)
 _LOWEST = torch.finfo(torch.float32).min  # Caffe's start value of a maximum: -FLT_MAX
 
 
@@ -223,13 +223,7 @@ class InnerProduct(Layer):
     def forward(self, x: Tensor) -> Tensor:
         weight = self.weights[0].T if self.transpose else self.weights[0]
         bias = self.weights[1] if len(self.weights) > 1 else None
-        flat = x.flatten(self.axis)
-        # On a CPU products of fewer rows are summed in another order: a row's result would
-        # depend, in its last bits, on the size of the batch it is in.
-        lacking = _ROWS - len(flat) if flat.device.type == "cpu" and flat.ndim == 2 else 0
-        if lacking <= 0:
-            return F.linear(flat, weight, bias)
-        return F.linear(F.pad(flat, (0, 0, 0, lacking)), weight, bias)[: len(flat)]
+        return linear(x.flatten(self.axis), weight, bias)
 
     def reach(self, bottom: int, bottoms: Sequence[Shape], top: Shape, axis: int) -> Reach:
         return Whole() if self.axis <= len(bottoms[0]) + axis else Same()
