@@ -14,6 +14,7 @@ from cnnpref.errors import UserError
 from cnnpref.nets.caffe import load_caffe, read_graph
 from cnnpref.nets.caffe.files import PathLike
 from cnnpref.nets.net import Net, Shape
+from cnnpref.nets.pytorch.build import builder_version, module_layers, open_module
 
 _FILE_KEYS = ("prototxt", "caffemodel", "mean", "lower", "upper")  # of a section: paths, if text
 
@@ -24,7 +25,8 @@ class NetDescription:
 
     Attributes:
         layers: ordered {layer: shape without the batch}.
-        sha256: {key of the config's section: digest of the file it names}.
+        sha256: {key of the config's section: digest of the file it names}, and what else of the
+            net's definition determines its images.
     """
 
     layers: Mapping[str, Shape]
@@ -35,11 +37,12 @@ def open_net(section: Mapping[str, Any], device: str | torch.device = "cpu") -> 
     """The network of a config's section.
 
     Args:
-        section: {prototxt, caffemodel, mean} for the files of a Caffe net.
+        section: {prototxt, caffemodel, mean} for the files of a Caffe net; {torch, args, weights,
+            input_shape, mean, std} for a PyTorch module.
         device: "cpu", "cuda", "cuda:1" ...
 
     Raises:
-        UserError: a file is missing, damaged or does not fit the others.
+        UserError: a file is missing, damaged or does not fit the others; a module cannot be built.
     """
     return _form(section).open(section, device)
 
@@ -48,7 +51,7 @@ def describe(section: Mapping[str, Any]) -> NetDescription:
     """The layers of the same network and the digests of its files; reads no weights.
 
     Raises:
-        UserError: a file is missing, or the prototxt is not one.
+        UserError: a file is missing, or the prototxt is not one; a module cannot be built.
     """
     return _form(section).describe(section)
 
@@ -78,7 +81,16 @@ def _digests(section: Mapping[str, Any]) -> dict[str, str]:
     return {key: file_sha256(path) for key, path in paths.items()}
 
 
-_FORMS = {"prototxt": _Form(_open_caffe, _describe_caffe)}
+def _describe_module(section: Mapping[str, Any]) -> NetDescription:
+    files = {key: file_sha256(section[key]) for key in ("weights",) if key in section}
+    version = builder_version(section["torch"])
+    return NetDescription(module_layers(section), {"builder": version, **files})
+
+
+_FORMS = {
+    "prototxt": _Form(_open_caffe, _describe_caffe),
+    "torch": _Form(open_module, _describe_module),
+}
 
 
 def file_sha256(path: PathLike) -> str:

@@ -20,7 +20,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
 from cnnpref.geometry import Mask, Reach, Whole, pull_back
-from cnnpref.nets.pytorch.passes import Pass, Visit
+from cnnpref.nets.pytorch.passes import Pass, Visit, linear_arguments
 from cnnpref.nets.pytorch.rules import SAME, Call, Dims, dims_of
 
 Axes = tuple[int | None, int | None]  # of rows and of columns; None: there is one row, one column
@@ -89,10 +89,11 @@ class Recorder(TorchDispatchMode):
                 self._keep(tensor, self._derive(call, traces, tensor))
         return result
 
-    def linear(self, x: Tensor, weights: Sequence[Tensor | None], output: Tensor) -> None:
+    def linear(self, output: Tensor, x: Tensor, weight: Tensor, bias: Tensor | None = None) -> None:
         """Tell that `output` is linear in the last axis of `x`: matrix products show no maps."""
         trace = self._trace(x)
-        if trace and not any(w is not None and self._trace(w) for w in weights):
+        constant = all(w is None or self._trace(w) is None for w in (weight, bias))
+        if trace and constant:
             dims: Dims = {axis: (axis, SAME) for axis in range(x.ndim - 1)}
             self._keep(output, self._join([(trace, dims)], output))
 
@@ -179,8 +180,7 @@ class RecordedPass(Pass):
     def _call(self, func: Any, args: Any, kwargs: dict[str, Any]) -> Any:
         value = super()._call(func, args, kwargs)
         if func is F.linear:
-            x, *weights = [*args, *kwargs.values()]
-            self._recorder.linear(x, weights, value)
+            self._recorder.linear(output=value, **linear_arguments(args, kwargs))
         return value
 
 

@@ -120,7 +120,7 @@ class TorchNet(Net):
                 raise self._absent() from error
             raise UserError(
                 f"{self.name}{running.place and f', in {running.place!r}'}, on "
-                f"{list(images.shape)}: {_first_line(error)}"
+                f"{list(images.shape)}: {first_line(error)}; check the shape of its input"
             ) from error
 
     def _absent(self) -> UserError:
@@ -242,6 +242,7 @@ def _kind(value: object) -> str:
     return f"the class {value.__name__}" if isinstance(value, type) else type(value).__name__
 
 
-def _first_line(error: Exception) -> str:
+def first_line(error: Exception) -> str:
+    """What an error says, as one line."""
     lines = str(error).strip().splitlines()
     return lines[0] if lines else type(error).__name__

@@ -99,7 +99,9 @@ class Pass(TorchFunctionMode):
         return self._visit(self._name(f"{self.place}.{kind}".lstrip(".")), value)
 
     def _call(self, func: Any, args: Any, kwargs: dict[str, Any]) -> Any:
-        return (linear if func is F.linear else func)(*args, **kwargs)
+        return (
+            linear(**linear_arguments(args, kwargs)) if func is F.linear else func(*args, **kwargs)
+        )
 
     def _inside_a_leaf(self) -> bool:
         """Whether a module of PyTorch's own runs, whose functions are nobody's layers."""
@@ -159,6 +161,12 @@ class PartialPass(Pass):
                     raise AbsentError
                 value = original if value is copy else value
         return value
+
+
+def linear_arguments(args: Any, kwargs: dict[str, Any]) -> dict[str, Any]:
+    """The arguments of `F.linear` by the names that `kernels.linear` has for them."""
+    given = dict(zip(("input", "weight", "bias"), args, strict=False)) | kwargs
+    return {"x": given.pop("input"), **given}
 
 
 @contextmanager
