@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from functools import cached_property
 from math import isfinite
-from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -70,22 +69,25 @@ class TorchNet(Net):
 
     def activations(self, images: Tensor, layer: str) -> Tensor:
         self.layer_shape(layer)
-        found: list[Tensor] = []
+        values: dict[str, Tensor] = {}
 
         def visit(name: str, value: Tensor) -> Tensor:
             if name == layer:
-                found.append(value)
+                values[name] = value
                 raise Done
             return value
 
         self._run(Pass(self.module, self._input, visit), images.clone())
-        self._require_reached([layer], found)
-        return found[0]
+        self._require_reached([layer], values)
+        return values[layer]
 
     def forward(self, inputs: Mapping[str, Tensor], blobs: Sequence[str]) -> dict[str, Tensor]:
         self.check_blobs([*inputs, *blobs])
         given = {name: value.clone() for name, value in inputs.items()}  # safe from in-place layers
-        wanted, values = set(blobs), dict[str, Tensor]()
+        values = {name: given[name] for name in blobs if name in given and name != self._input}
+        wanted = set(blobs)
+        if values.keys() == wanted:
+            return values
 
         def visit(name: str, value: Tensor) -> Tensor:
             value = given.get(name, value)
@@ -126,11 +128,12 @@ class TorchNet(Net):
     def _absent(self) -> UserError:
         return UserError(f"net {self.name!r}: give its input {self._input!r} too")
 
-    def _require_reached(self, wanted: Sequence[str], found: Any) -> None:
-        if len(found) < len(set(wanted)):
+    def _require_reached(self, wanted: Sequence[str], values: Mapping[str, Tensor]) -> None:
+        missing = [repr(name) for name in wanted if name not in values]
+        if missing:
             raise UserError(
-                f"{self.name}: {', '.join(map(repr, wanted))}: not reached with this input, as it "
-                "was with a black one: the code of the module decides by its values"
+                f"{self.name}: {', '.join(missing)}: not reached with this input, as it was with a "
+                "black one: the code of the module decides by its values; choose another layer"
             )
 
     def support(self, layer: str, mask: Mask) -> Mask:
