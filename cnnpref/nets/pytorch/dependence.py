@@ -103,18 +103,21 @@ class Recorder(TorchDispatchMode):
 
     def support(self, trace: Trace, rank: int, mask: Mask) -> Mask:
         """The positions of the image that reach the masked ones of a layer of so many axes."""
-        if rank != 3 or trace.axes != (2, 3):
+        rows, columns = trace.axes
+        if rank != 3 or rows not in (2, None) or columns not in (3, None):
             mask = np.full(trace.map.size, mask.any())
+        mask = mask.any(0)[None] if rows is None else mask
+        mask = mask.any(1)[:, None] if columns is None else mask
         reached = {trace.map: mask}
         for each in reversed(self._maps):
             for source in each.sources if each in reached else ():
-                rows, columns = (
+                by_row, by_column = (
                     reach.relation(outputs, inputs)
                     for reach, outputs, inputs in zip(
                         source[1:], each.size, source.map.size, strict=True
                     )
                 )
-                found = pull_back(reached[each], rows, columns)
+                found = pull_back(reached[each], by_row, by_column)
                 known = reached.get(source.map)
                 reached[source.map] = found if known is None else known | found
         return reached.get(self.origin, np.zeros(self.origin.size, bool))

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 from torch.utils._pytree import tree_leaves
 
-from cnnpref.geometry import Reach, Relation, Same, Table, Transposed, Window
+from cnnpref.geometry import Reach, Relation, Same, Table, Transposed, Whole, Window
 
 Dims = dict[int, tuple[int, Reach]]
 """{axis of the output: (axis of the input, how the one depends on the other)}.
@@ -83,8 +83,8 @@ def _kept(axes: Sequence[int], without: Sequence[int] = ()) -> Dims:
 
 
 def _all_but(call: Call, axes: Sequence[int]) -> list[Dims]:
-    """Each index of an axis depends on the same of the first tensor, save for some axes."""
-    return [_kept(range(len(call.shape)), axes)]
+    """Each index of an axis depends on the same of the first tensor; some axes on all of it."""
+    return [_kept(range(len(call.shape))) | {axis: (axis, Whole()) for axis in axes}]
 
 
 @_rule("_to_copy", "detach", "alias", "lift_fresh", "copy_", "hardswish", "hardswish_")
@@ -189,8 +189,8 @@ def _slice(call: Call, _output: Tensor) -> list[Dims]:
 @_rule("_softmax", "_log_softmax", "glu", "cumsum", "cumprod", "logcumsumexp")
 def _without_one(call: Call, output: Tensor) -> list[Dims]:
     """What becomes of the named axis is not followed: branches are cut along channels."""
-    lost = call.axes()
-    return _dropped(call, lost) if output.ndim < len(call.shape) else _all_but(call, lost)
+    cut = call.axes()
+    return _dropped(call, cut) if output.ndim < len(call.shape) else _all_but(call, cut)
 
 
 def _dropped(call: Call, axes: Sequence[int]) -> list[Dims]:
@@ -215,12 +215,14 @@ def _batch_norm(call: Call, output: Tensor) -> list[Dims]:
     training = not still and call.values.get("training", call.values.get("train", True))
     if output.ndim != len(call.shape):
         return []  # a mean or a deviation
-    return [_kept((1,))] if training else _all_but(call, ())
+    axes = [axis for axis in range(len(call.shape)) if axis != 1]
+    return _all_but(call, axes if training else ())
 
 
 @_rule("native_group_norm")
-def _group_norm(_call: Call, _output: Tensor) -> list[Dims]:
-    return [_kept((0,))]
+def _group_norm(call: Call, output: Tensor) -> list[Dims]:
+    values = output.ndim == len(call.shape)  # else a mean or a deviation
+    return _all_but(call, range(1, output.ndim)) if values else []
 
 
 @_rule("channel_shuffle", "native_channel_shuffle")
@@ -230,7 +232,8 @@ def _channel_shuffle(call: Call, _output: Tensor) -> list[Dims]:
 
 @_rule("native_layer_norm", "_fused_rms_norm")
 def _layer_norm(call: Call, _output: Tensor) -> list[Dims]:
-    return [_kept(range(len(call.shape) - len(call.values["normalized_shape"])))]
+    count = len(call.shape)
+    return _all_but(call, range(count - len(call.values["normalized_shape"]), count))
 
 
 @_rule("view", "_unsafe_view", "_reshape_alias", "squeeze", "unsqueeze")
