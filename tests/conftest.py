@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import sys
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
+from builders import SOURCE
 from hypothesis import settings
 
 import cnnpref
@@ -82,3 +85,13 @@ def tiny_config(tiny_net: Path) -> dict[str, Any]:
 def in_tmp_path(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The working directory is `tmp_path`."""
     monkeypatch.chdir(tmp_path)
+
+
+@pytest.fixture
+def vision(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """The working directory is `tmp_path`, with the Python module `vision` in it."""
+    (tmp_path / "vision.py").write_text(SOURCE)
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "path", [path for path in sys.path if path])
+    yield
+    sys.modules.pop("vision", None)

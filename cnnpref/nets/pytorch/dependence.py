@@ -106,8 +106,8 @@ class Recorder(TorchDispatchMode):
         rows, columns = trace.axes
         if rank != 3 or rows not in (2, None) or columns not in (3, None):
             mask = np.full(trace.map.size, mask.any())
-        mask = mask.any(0)[None] if rows is None else mask
-        mask = mask.any(1)[:, None] if columns is None else mask
+        mask = np.any(mask, 0, keepdims=True) if rows is None else mask
+        mask = np.any(mask, 1, keepdims=True) if columns is None else mask
         reached = {trace.map: mask}
         for each in reversed(self._maps):
             for source in each.sources if each in reached else ():

@@ -57,7 +57,7 @@ class Pass(TorchFunctionMode):
         """Run until the end, or until a visit raises `Done`."""
         with undisturbed(self._module), self._hooks():
             try:
-                images = self._visit(self._name(self._input), images)
+                images = self._visit(self._name(self._input, own=True), images)
                 with self:
                     self._module(images)
             except Done:
