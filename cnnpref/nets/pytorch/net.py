@@ -77,7 +77,7 @@ class TorchNet(Net):
                 raise Done
             return value
 
-        self._run(Pass(self.module, self._input, visit), images.clone())
+        self._run(Pass(self.module, self._input, visit, [layer]), images.clone())
         self._require_reached([layer], values)
         return values[layer]
 
@@ -101,9 +101,8 @@ class TorchNet(Net):
         if images is None:
             batch = len(next(iter(given.values()))) if given else 1
             images = torch.empty(batch, *self.input_shape, device="meta")
-        running = Pass(self.module, self._input, visit)
-        if given:
-            running = PartialPass(self.module, self._input, visit, list(given.values()))
+        watched = self.module, self._input, visit, {*inputs, *blobs}
+        running = PartialPass(*watched, list(given.values())) if given else Pass(*watched)
         self._run(running, images)
         self._require_reached(blobs, values)
         if any(value.is_meta for value in values.values()):
@@ -174,7 +173,8 @@ def load_torch(
 
     The module is not changed: each pass puts it in eval mode with parameters that need no gradient,
     watches it by forward hooks, and restores what was. It must give each image of a batch its own
-    result, whatever the batch.
+    result, whatever the batch. (On a CPU, PyTorch computes attention, and convolutions on maps of
+    a pixel, in another order for few images: their values then differ by 1e-7 of the largest.)
 
     Args:
         module: its `forward` takes the images (N, *input_shape), float32, and gives anything.

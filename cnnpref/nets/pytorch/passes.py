@@ -7,7 +7,7 @@ listens, `nn.TransformerEncoderLayer` does without its fused kernel, which bypas
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from itertools import chain, count
 from typing import Any
@@ -44,12 +44,23 @@ class Pass(TorchFunctionMode):
         module: what runs.
         input_name: of its input, which is visited first.
         visit: is told every layer that gives one tensor, in the order of execution.
+        names: if given, the only layers that must be told.
     """
 
-    def __init__(self, module: nn.Module, input_name: str, visit: Visit) -> None:
+    def __init__(
+        self,
+        module: nn.Module,
+        input_name: str,
+        visit: Visit,
+        names: Iterable[str] | None = None,
+    ) -> None:
         self._module, self._input, self._visit = module, input_name, visit
         self._paths = {m: path for path, m in module.named_modules() if path}
         self._reserved = set(self._paths.values())
+        self._parents = None if names is None else {_parent(name) for name in names}
+        if self._parents is not None:  # hooks take time: what the names are in, and all beside them
+            near = ((m, p) for m, p in self._paths.items() if self._parents & {p, _parent(p)})
+            self._paths = dict(near)
         self._used: set[str] = set()
         self._stack = [module]
 
@@ -91,10 +102,9 @@ class Pass(TorchFunctionMode):
         self, func: Any, types: Any, args: Any = (), kwargs: dict[str, Any] | None = None
     ) -> Any:
         value = self._call(func, args, kwargs or {})
-        kind = func.__name__
-        if not isinstance(value, Tensor) or kind == "__get__" or self._inside_a_leaf():
+        if not isinstance(value, Tensor) or func.__name__ == "__get__" or self._is_nobodys():
             return value
-        kind = kind.strip("_")
+        kind = func.__name__.strip("_")
         kind = kind[1:] if kind in _REFLECTED else kind
         return self._visit(self._name(f"{self.place}.{kind}".lstrip(".")), value)
 
@@ -103,8 +113,10 @@ class Pass(TorchFunctionMode):
             linear(**linear_arguments(args, kwargs)) if func is F.linear else func(*args, **kwargs)
         )
 
-    def _inside_a_leaf(self) -> bool:
-        """Whether a module of PyTorch's own runs, whose functions are nobody's layers."""
+    def _is_nobodys(self) -> bool:
+        """Whether a function is no layer: in a module of PyTorch's own, or in none that counts."""
+        if self._parents is not None and self.place not in self._parents:
+            return True
         module = self._stack[-1]
         own = type(module).__module__.startswith(("torch.nn.", "torch.ao."))
         return own and not isinstance(module, nn.Sequential) and len(self._stack) > 1
@@ -126,14 +138,19 @@ class PartialPass(Pass):
     makes everything that depends on it unknown, and what it costs is nothing.
 
     Args:
-        module, input_name, visit: as for Pass.
+        module, input_name, visit, names: as for Pass.
         given: the values that `visit` puts in the place of layers.
     """
 
     def __init__(
-        self, module: nn.Module, input_name: str, visit: Visit, given: Sequence[Tensor]
+        self,
+        module: nn.Module,
+        input_name: str,
+        visit: Visit,
+        names: Iterable[str],
+        given: Sequence[Tensor],
     ) -> None:
-        super().__init__(module, input_name, visit)
+        super().__init__(module, input_name, visit, names)
         self._given = given
 
     def _call(self, func: Any, args: Any, kwargs: dict[str, Any]) -> Any:
@@ -163,6 +180,10 @@ class PartialPass(Pass):
         return value
 
 
+def _parent(path: str) -> str:
+    return path.rpartition(".")[0]
+
+
 def linear_arguments(args: Any, kwargs: dict[str, Any]) -> dict[str, Any]:
     """The arguments of `F.linear` by the names that `kernels.linear` has for them."""
     given = dict(zip(("input", "weight", "bias"), args, strict=False)) | kwargs
@@ -174,7 +195,8 @@ def undisturbed(module: nn.Module) -> Iterator[None]:
     """Inside, a module is in eval mode and its parameters need no gradient; then as before."""
     training = [m for m in module.modules() if m.training]
     learning = [p for p in module.parameters() if p.requires_grad]
-    module.eval()
+    if training:
+        module.eval()
     for parameter in learning:
         parameter.requires_grad_(False)
     try:
