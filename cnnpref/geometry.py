@@ -25,6 +25,8 @@ class Reach(Protocol):
     def relation(self, outputs: int, inputs: int) -> Relation:
         """For so many outputs and inputs, which depend on which."""
 
+    def __hash__(self) -> int: ...
+
 
 @dataclass(frozen=True)
 class Same:

@@ -113,6 +113,15 @@ def test_shapes_that_a_module_does_not_take(shape: Any, told: str) -> None:
         assert message.endswith("; check the shape of its input")
 
 
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")
+def test_compiled_modules() -> None:
+    module = seeded(Residual)
+    module.layer1 = torch.compile(module.layer1)
+    assert failure(module).startswith("Residual: 'layer1' is compiled, by torch.jit or torch.comp")
+    traced = torch.jit.trace(seeded(Plain).eval(), torch.zeros(1, *SHAPE))
+    assert "TopLevelTracedModule: it is compiled" in failure(traced)
+
+
 def test_parts_on_several_devices() -> None:
     module = seeded(Residual)
     module.fc.to("meta")

@@ -9,6 +9,7 @@ large, and is never too small: in-place operations, and views of one memory, are
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from functools import lru_cache
 from itertools import zip_longest
 from typing import Any, NamedTuple
 
@@ -19,7 +20,7 @@ from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
-from cnnpref.geometry import Mask, Reach, Whole, pull_back
+from cnnpref.geometry import Mask, Reach, Relation, Whole, pull_back
 from cnnpref.nets.pytorch.passes import Pass, Visit, linear_arguments
 from cnnpref.nets.pytorch.rules import SAME, Call, Dims, dims_of
 
@@ -35,6 +36,24 @@ class Source(NamedTuple):
     map: Map
     rows: Reach
     columns: Reach
+
+    def is_same(self, size: tuple[int, int]) -> bool:
+        """Whether a map of that size depends on the other position by position."""
+        both = zip((self.rows, self.columns), size, strict=True)
+        return self.map.size == size and all(reach is SAME or count == 1 for reach, count in both)
+
+    def reaching(self, mask: Mask) -> Mask:
+        """The positions of the other map that reach the masked ones."""
+        height, width = mask.shape
+        if self.is_same((height, width)):
+            return mask
+        rows = _relation(self.rows, height, self.map.size[0])
+        return pull_back(mask, rows, _relation(self.columns, width, self.map.size[1]))
+
+
+@lru_cache(1000)  # a net has few kernels, and its layers are asked for one after another
+def _relation(reach: Reach, outputs: int, inputs: int) -> Relation:
+    return reach.relation(outputs, inputs)
 
 
 class Map:
@@ -111,13 +130,7 @@ class Recorder(TorchDispatchMode):
         reached = {trace.map: mask}
         for each in reversed(self._maps):
             for source in each.sources if each in reached else ():
-                by_row, by_column = (
-                    reach.relation(outputs, inputs)
-                    for reach, outputs, inputs in zip(
-                        source[1:], each.size, source.map.size, strict=True
-                    )
-                )
-                found = pull_back(reached[each], by_row, by_column)
+                found = source.reaching(reached[each])
                 known = reached.get(source.map)
                 reached[source.map] = found if known is None else known | found
         return reached.get(self.origin, np.zeros(self.origin.size, bool))
@@ -160,7 +173,7 @@ class Recorder(TorchDispatchMode):
         return self._add(_size(output, (rows, columns)), sources, (rows, columns))
 
     def _add(self, size: tuple[int, int], sources: Sequence[Source], axes: Axes) -> Trace:
-        if len(sources) == 1 and sources[0].map.size == size and _is_same(sources[0]):
+        if len(sources) == 1 and sources[0].is_same(size):
             return Trace(sources[0].map, axes)
         self._maps.append(Map(size, sources))
         return Trace(self._maps[-1], axes)
@@ -189,12 +202,6 @@ class RecordedPass(Pass):
 
 def _whole(of: Map) -> Source:
     return Source(of, Whole(), Whole())
-
-
-def _is_same(source: Source) -> bool:
-    """Whether a map of the same size depends on it position by position."""
-    both = zip(source[1:], source.map.size, strict=True)
-    return all(reach is SAME or size == 1 for reach, size in both)
 
 
 def _moved(axis: int | None, dims: Dims) -> tuple[int | None, Reach]:

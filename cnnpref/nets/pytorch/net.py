@@ -187,12 +187,13 @@ def load_torch(
         space: how it wants its images, in place of `mean` and `std`: for a module that takes BGR.
 
     Raises:
-        UserError: no module; its parameters are elsewhere or not float32; it fails on images of
-            that shape; it has no layer that depends on them.
+        UserError: no module, or a compiled one; its parameters are elsewhere or not float32; it
+            fails on images of that shape; it has no layer that depends on them.
     """
     if not isinstance(module, nn.Module):
         raise UserError(f"load_torch: an nn.Module wanted, got {_kind(module)}")
     title = name or type(module).__name__
+    _require_python(title, module)
     shape = _checked_shape(title, input_shape)
     place = _place(title, module, device)
     return TorchNet(module, shape, space or input_space(mean, std), place, title)
@@ -213,6 +214,15 @@ def input_space(mean: Sequence[float], std: Sequence[float]) -> InputSpace:
                 "on the scale 0..1"
             )
     return InputSpace((0, 1, 2), tuple(255 * m for m in mean), tuple(1 / (255 * s) for s in std))
+
+
+def _require_python(name: str, module: nn.Module) -> None:
+    for path, part in module.named_modules():
+        if isinstance(part, torch.jit.ScriptModule) or hasattr(part, "_orig_mod"):
+            raise UserError(
+                f"{name}: {repr(path) if path else 'it'} is compiled, by torch.jit or "
+                "torch.compile: nobody can watch it; give the module that it was made of"
+            )
 
 
 def _checked_shape(name: str, shape: Sequence[int]) -> Shape:
