@@ -179,6 +179,31 @@ class Parts(nn.Module):
         return {"maps": maps, "scores": self.head(means)}
 
 
+class Borrowing(nn.Module):
+    """Parts that hold modules in lists, and one that uses another's."""
+
+    class Part(nn.Module):
+        def __init__(self, lender: nn.Module | None = None) -> None:
+            super().__init__()
+            self.convs = nn.ModuleList(nn.Conv2d(3, 3, 3, padding=1) for _ in range(2))
+            self.act, self.lenders = nn.ReLU(), [lender]
+
+        def forward(self, x: Tensor) -> Tensor:
+            for conv in self.convs:
+                x = x + conv(x)
+            lender = self.lenders[0]
+            x = F.relu(x if lender is None else lender.act(lender.convs[0](x)))
+            return torch.conv2d(x, self.convs[1].weight) + 1
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.one = self.Part()
+        self.two = self.Part(self.one)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return torch.relu(self.two(self.one(x)) - 0.1)
+
+
 class Maker(nn.Module):
     """A generator: images of 3 x 20 x 20, values -1..1, from 12 features."""
 

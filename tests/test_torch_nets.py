@@ -8,6 +8,7 @@ import pytest
 import torch
 from modules import (
     SHAPE,
+    Borrowing,
     Branches,
     Convnext,
     Functional,
@@ -26,7 +27,8 @@ import cnnpref
 from cnnpref.nets.pytorch import TorchNet
 
 KINDS = [Plain, Residual, Branches, Squeeze, Vit, Convnext, Functional, Undecided, Parts]
-TRACED = [Plain, Residual, Branches, Squeeze, Convnext, Functional]
+KINDS += [Borrowing]
+TRACED = [Plain, Residual, Branches, Squeeze, Convnext, Functional, Borrowing]
 
 
 def load(kind: type[nn.Module], **options: Any) -> TorchNet:
@@ -73,10 +75,10 @@ def test_every_node_of_a_symbolic_trace_is_a_layer_with_its_value(kind: type[nn.
         counts[base] = number = counts.get(base, -1) + 1
         name = f"{base}_{number}" if number else base
         if not value.requires_grad and name not in net.layers:
-            assert kind is Functional  # whose parameter is a node
+            assert kind in (Functional, Borrowing)  # whose parameters are nodes
             continue
         torch.testing.assert_close(net.activations(noise(), name), value)
-    assert set(net.layers) >= {name for name, _ in trace.found[1:]} - {"weight"}
+    assert set(net.layers) >= {n for n, _ in trace.found[1:] if "weight" not in n}
 
 
 def test_layers_are_in_the_order_of_execution() -> None:
@@ -203,6 +205,7 @@ ENOUGH = {
     Functional: {"image", "conv2d", "flatten"},
     Undecided: {"image", "add"},
     Parts: {"image", "two.conv", "two.mean", "head"},
+    Borrowing: {"image", "one", "two.relu", "two.conv2d", "relu"},
 }
 TOO_LITTLE = {
     Residual: {"layer1.0.conv1", "layer1.0.bn1", "layer1.0.conv2"},
