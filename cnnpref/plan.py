@@ -143,7 +143,7 @@ def _origins(config: Config, net: NetDescription, describe: Describe) -> dict[st
         return dict.fromkeys(config["methods"], pixels)
     if "generator" not in config:
         raise UserError(
-            f"config: method {searching[0]!r} needs the key 'generator': a network that makes images"
+            f"config: method {searching[0]!r} needs the key 'generator': a net that makes images"
         )
     section = config["generator"]
     both: Origin = {**pixels, "generator": {**section, **describe(section).sha256}}
