@@ -16,14 +16,16 @@ from cnnpref.errors import UserError
 from cnnpref.nets.kernels import faithful_kernels, fast_kernels
 from cnnpref.nets.net import Net
 from cnnpref.objective import Objective
+from cnnpref.optim import lbfgsb, scipy_lbfgsb
 from cnnpref.optim.descent import descend
-from cnnpref.optim.lbfgsb import minimise
 from cnnpref.optim.problem import Evaluation, Observe, per_row
 from cnnpref.options import DgnGdOptions, GdOptions, LbfgsOptions, Options, default_preset, resolve
 from cnnpref.param import Draws, Generator, Latent, Param, Pixels
 from cnnpref.recipe import image_steps, latent_steps
 from cnnpref.schedule import Linear
 from cnnpref.solution import Optimum, Solution, Status
+
+_SOLVERS = {"batched": lbfgsb.minimise, "scipy": scipy_lbfgsb.minimise}
 
 Initial = Sequence[npt.ArrayLike] | None
 
@@ -156,6 +158,7 @@ class _Task:
             optimum = self._descend(options, evaluate, watch)
         else:
             x = param.start(self.sources, self.initial)
+            minimise = _SOLVERS[options.solver]
             optimum = minimise(evaluate, x, param.lower, param.upper, options.maxiter, watch)
         return _solution(param, evaluate, optimum).first(rows)
 
@@ -192,18 +195,23 @@ class _Task:
 
 
 class _Evaluator:
-    """Variables (B, ...) to activation, loss and gradient: one pass of the net.
+    """Variables of some rows to activation, loss and gradient: one pass of the net.
 
     Attributes:
-        images: the net's input of the last pass, (B, 3, H, W).
+        images: the net's last inputs, (B, 3, H, W).
     """
+
+    images: Tensor
 
     def __init__(self, net: Net, objective: Objective, param: Param) -> None:
         self.net, self.objective, self.param = net, objective, param
 
-    def __call__(self, x: Tensor) -> Evaluation:
+    def __call__(self, x: Tensor, rows: Sequence[int]) -> Evaluation:
+        if len(rows) == 1 < len(self.objective) and x.device.type == "cpu":
+            # in company, as in `_Task.solve`
+            return Evaluation(*(both[:1] for both in self(torch.cat([x, x]), [*rows, *rows])))
         x = x.detach().requires_grad_()
-        score, activation = self._score(x)
+        score, activation = self._score(x, rows)
         if not score.requires_grad:
             raise UserError(
                 f"the image cannot influence layer {self.objective.layer!r} of {self.net.name!r}: "
@@ -214,13 +222,17 @@ class _Evaluator:
 
     @torch.no_grad()
     def activation(self, x: Tensor) -> Tensor:
-        """The activations (B,) alone."""
-        return self._score(x)[1]
+        """The activations (B,) of all rows alone."""
+        return self._score(x, range(len(x)))[1]
 
-    def _score(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        images = self.param.image(x)
-        self.images = images.detach()
-        return self.objective.score(self.net.activations(images, self.objective.layer))
+    def _score(self, x: Tensor, rows: Sequence[int]) -> tuple[Tensor, Tensor]:
+        images, objective = self.param.image(x), self.objective
+        if list(rows) == list(range(len(objective))):
+            self.images = images.detach()
+        else:
+            objective, places = objective.rows(rows), torch.tensor(rows, device=x.device)
+            self.images = self.images.index_copy(0, places, images.detach())
+        return objective.score(self.net.activations(images, objective.layer))
 
 
 def _solution(param: Param, evaluate: _Evaluator, optimum: Optimum) -> Solution:

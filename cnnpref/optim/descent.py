@@ -62,11 +62,12 @@ def descend(
         Optimum; a row whose value or gradient is not finite keeps its last finite iterate.
     """
     record, v = _Record(x, rate.steps, patience), torch.zeros_like(x)
+    rows = range(len(x))
     for t in range(rate.steps):
         start = x
         if steps.shift:
             x, v = steps.shift(x, t), steps.shift(v, t)
-        values, _, g = evaluate(x)
+        values, _, g = evaluate(x, rows)
         size = g.flatten(1).abs().mean(1)
         running = record.add(t, start, values, size)
         if normalise:

@@ -1,0 +1,137 @@
+"""What the solver remembers of each row: the quasi-Newton matrix of its last steps."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+from cnnpref.optim._places import close_gaps, find, parts
+
+PAIRS = 10  # kept of each row
+DTYPE = torch.float64
+
+
+class History:
+    """The last steps s and gradient changes y of B rows: B = theta I - W M W', (N, N) for each.
+
+    W = [Y, theta S], and M^-1 = [[-D, L'], [L, theta S'S]] of D the diagonal and L what is below
+    the diagonal of S'Y (Byrd, Nocedal and Schnabel 1994). Each pair is divided by the root of its
+    s'y: this leaves B as it is, makes D = I, and all numbers of M alike in size. The inner products
+    of all pairs are kept, so that an iteration reads every pair twice.
+
+    N must be a multiple of 16: a row's sums then come out the same in any batch, to the bit.
+
+    Attributes:
+        theta: the scale of the curvature, (B,).
+        length: how many pairs have been taken down, (B,).
+        free: 1 for the variables that `free_gram` is about, else 0, (B, N).
+    """
+
+    def __init__(self, rows: int, size: int, device: torch.device) -> None:
+        self._pairs = torch.zeros(rows, 2 * PAIRS, size, dtype=DTYPE, device=device)  # Y, then S
+        self._gram = self._pairs.new_zeros(rows, 2 * PAIRS, 2 * PAIRS, dtype=torch.float64)
+        self._free_gram = self._gram.clone()
+        self._age = torch.full((rows, PAIRS), -1, device=device)  # of each place; -1 is empty
+        self.theta = self._gram.new_ones(rows)
+        self.length = self._age.new_zeros(rows)
+        self.free = self._pairs.new_ones(rows, size)
+
+    @property
+    def free_gram(self) -> Tensor:
+        """W'W over the free variables alone, (B, 2m, 2m)."""
+        scale = self._scale()
+        return scale[:, :, None] * self._free_gram * scale[:, None]
+
+    def middle(self) -> Tensor:
+        """M^-1, (B, 2m, 2m); 1 on the diagonal of empty places, where W is 0."""
+        older = self._age[:, :, None] > self._age[:, None]
+        below = self._gram[:, PAIRS:, :PAIRS] * older
+        steps = self.theta[:, None, None] * self._gram[:, PAIRS:, PAIRS:]
+        empty = torch.diag_embed((self._age < 0).double())
+        diagonal = torch.eye(PAIRS, dtype=below.dtype, device=below.device).expand_as(below)
+        upper = torch.cat([-diagonal, below.mT], 2)
+        return torch.cat([upper, torch.cat([below, steps + empty], 2)], 1)
+
+    def append(self, rows: Sequence[int], s: Tensor, y: Tensor, curvature: Sequence[float]) -> None:
+        """Take down a pair of some rows; `product` must follow.
+
+        Args:
+            rows: places in the batch.
+            s, y: of all rows, (B, N).
+            curvature: s'y of those rows, positive.
+        """
+        at = self._index(rows)
+        place = self.length[at] % PAIRS
+        root = self._gram.new_tensor(curvature).rsqrt()[:, None]
+        self._pairs[at, place] = (root * y[at]).to(DTYPE)
+        self._pairs[at, place + PAIRS] = (root * s[at]).to(DTYPE)
+        self._age[at, place] = self.length[at]
+        self.length[at] += 1
+
+    def product(self, vectors: Tensor, changed: Sequence[int]) -> Tensor:
+        """W' times a vector of each row, (B, 2m); takes in the newest pair of the changed rows.
+
+        Args:
+            vectors: (B, N).
+            changed: the rows that a pair was appended to.
+        """
+        everyone = torch.arange(len(vectors), device=vectors.device)
+        newest = (self.length - 1) % PAIRS
+        right = self._pairs.new_empty(len(vectors), 5, vectors.shape[1])
+        right[:, 0], right[:, 1] = (self._pairs[everyone, newest + k] for k in (0, PAIRS))
+        torch.mul(right[:, :2], self.free[:, None], out=right[:, 2:4])
+        right[:, 4] = vectors
+        products = torch.bmm(self._pairs, right.mT).double()
+        at = self._index(changed)
+        for gram, first in ((self._gram, 0), (self._free_gram, 2)):
+            for column, place in ((first, newest[at]), (first + 1, newest[at] + PAIRS)):
+                gram[at, :, place] = gram[at, place] = products[at, :, column]
+        self.theta[at] = self._gram[at, newest[at], newest[at]]
+        return products[:, :, 4] * self._scale()
+
+    def set_free(self, free: Tensor) -> None:
+        """Let `free_gram` be about these variables, (B, N), 1 for each and else 0."""
+        changed = (free != self.free) & (self.length > 0)[:, None]
+        places, valid = find(changed)
+        for part in parts(places):
+            sign = valid[:, part] * (2 * free.gather(1, places[:, part]) - 1)
+            pairs = self._columns(places[:, part])
+            self._free_gram += torch.bmm(pairs * sign[:, None], pairs.mT)
+        self.free = free
+
+    def columns(self, places: Tensor) -> Tensor:
+        """Some rows of W, (B, 2m, K), by their places (B, K)."""
+        return self._columns(places) * self._scale()[:, :, None]
+
+    def combine(self, weights: Tensor) -> Tensor:
+        """W times weights (B, 2m), (B, N)."""
+        weights = (weights * self._scale()).to(DTYPE)
+        return torch.bmm(weights[:, None], self._pairs)[:, 0]
+
+    def forget(self, rows: Sequence[int]) -> None:
+        """Drop all pairs of some rows."""
+        at = self._index(rows)
+        for tensor in (self._pairs, self._gram, self._free_gram, self.length):
+            tensor[at] = 0
+        self._age[at] = -1
+        self.theta[at] = 1
+        self.free[at] = 1
+
+    def close_gaps(self, gone: Sequence[int]) -> None:
+        """Let the last rows take the places of those that are gone."""
+        for name, tensor in vars(self).items():
+            setattr(self, name, close_gaps(tensor, gone))
+
+    def _scale(self) -> Tensor:
+        """1 for the places of Y and theta for those of S, (B, 2m)."""
+        ones = torch.ones_like(self.theta)
+        return torch.stack([ones, self.theta], 1).repeat_interleave(PAIRS, 1)
+
+    def _columns(self, places: Tensor) -> Tensor:
+        index = places[:, None].expand(-1, 2 * PAIRS, -1)
+        return self._pairs.gather(2, index).double()
+
+    def _index(self, rows: Sequence[int]) -> Tensor:
+        return torch.tensor(rows, dtype=torch.long, device=self.length.device)
