@@ -1,11 +1,43 @@
-"""Bounds on the variables, the same for every row."""
+"""Points within bounds that are the same for every row."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
+
+
+class Point(NamedTuple):
+    """Points of B rows and what is known there, (B, N) each.
+
+    Attributes:
+        x: the variables.
+        descent: the negative gradient.
+        below: the lower bound as seen from x; not positive.
+        above: the upper bound; not negative.
+    """
+
+    x: Tensor
+    descent: Tensor
+    below: Tensor
+    above: Tensor
+
+    def steepness(self) -> Tensor:
+        """The largest entry of the projected gradient, (B,): 0 at a minimum within the bounds."""
+        return self.descent.clamp(self.below, self.above).abs().amax(1)
+
+    def times(self, way: Tensor) -> Tensor:
+        """When each variable of x + t * way meets a bound, (B, N).
+
+        inf: never; NaN: it is at a bound and does not move.
+        """
+        return torch.maximum(self.below / way, self.above / way)
+
+    def longest(self, way: Tensor) -> Tensor:
+        """The longest step along `way` that stays within the bounds, (B,)."""
+        return self.times(way).nan_to_num(nan=torch.inf, posinf=torch.inf).amin(1)
 
 
 @dataclass(frozen=True)
@@ -29,19 +61,6 @@ class Box:
         """The nearest point inside."""
         return x.clamp(self.lower, self.upper)
 
-    def steepness(self, x: Tensor, gradient: Tensor) -> Tensor:
-        """The largest entry of the projected gradient, (B,): 0 at a minimum within the bounds."""
-        return gradient.clamp(x - self.upper, x - self.lower).abs().amax(1)
-
-    def times(self, x: Tensor, direction: Tensor) -> Tensor:
-        """When each variable of x + t * direction meets a bound, (B, N).
-
-        inf: never; NaN: it is at a bound and does not move.
-        """
-        direction = direction + 0.0  # no negative zeros
-        return torch.maximum((self.lower - x) / direction, (self.upper - x) / direction)
-
-    def longest(self, x: Tensor, direction: Tensor) -> Tensor:
-        """The longest step from x along a direction that stays inside, (B,)."""
-        times = self.times(x, direction)
-        return times.nan_to_num(nan=torch.inf, posinf=torch.inf).amin(1)
+    def point(self, x: Tensor, descent: Tensor) -> Point:
+        """A point inside, with its surroundings."""
+        return Point(x, descent, self.lower - x, self.upper - x)

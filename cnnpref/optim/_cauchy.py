@@ -7,7 +7,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from cnnpref.optim._history import History
+from cnnpref.optim._history import History, times_vector
 from cnnpref.optim._places import find, parts
 
 _EPSILON = torch.finfo(torch.float64).eps
@@ -70,8 +70,8 @@ class _Path:
         self.moving, self.moved = moving, torch.zeros_like(moving)
         self.square = torch.linalg.vecdot(descent, descent)
         self._least = _EPSILON * self.square[:, None]  # as good as none
-        through = (inverse * moving[:, None]).sum(2)
-        curvature = history.theta * self.square - (moving * through).sum(1)
+        bend = (moving * times_vector(inverse, moving)).sum(1)
+        curvature = history.theta * self.square - bend
         self._flattest = _EPSILON * curvature[:, None]
         self.time = torch.zeros_like(curvature)
         self.rest = (self.square / curvature).nan_to_num(nan=0.0).clamp(min=0)

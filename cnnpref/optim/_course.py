@@ -54,22 +54,29 @@ class Course:
         self.value = value
         self.done = not finite or steepness <= _LEAST_STEEPNESS
 
-    def turn(self, slope: float, longest: float, length: float) -> None:
+    def turn(self, slope: float, length: float) -> None:
         """Take a direction, if it leads downhill.
 
         Args:
             slope: along it.
-            longest: step within the bounds.
-            length: of the direction.
+            length: of it.
         """
         self.turns, self.curvature = False, 0.0
         if not slope < 0:
             self._start_anew()
             return
-        first = self.iterations == 0
-        longest = 1.0 if first and self.bounded else min(longest, _FARTHEST)
-        step = min(1 / length, longest) if first and not self.boxed else 1.0
-        self.search = LineSearch(self.value, slope, step, longest)
+        first, most = self.iterations == 0, 1.0 if self.bounded else _FARTHEST
+        step = min(1 / length, most) if first and not self.boxed else 1.0
+        self.search = LineSearch(self.value, slope, step)
+        self.search.longest = most if first else None
+
+    def needs_room(self, finite: bool, value: float, slope: float) -> bool:
+        """Whether `room` is to be told before `judge` can."""
+        return finite and self.search.longest is None and not self.search.suffices(value, slope)
+
+    def room(self, longest: float) -> None:
+        """The longest step within the bounds."""
+        self.search.longest = min(longest, _FARTHEST)
 
     def judge(self, finite: bool, value: float, slope: float, steepness: float) -> None:
         """An evaluation at `search.step`: go there, try another step, or stop."""

@@ -2,17 +2,32 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from typing import NamedTuple
+
 import torch
 from torch import Tensor
 
-from cnnpref.optim._box import Box
+from cnnpref.optim._box import Box, Point
 from cnnpref.optim._cauchy import cauchy_point
-from cnnpref.optim._history import History
+from cnnpref.optim._history import History, times_vector
 
 
-def model_minimum(
-    history: History, box: Box, x: Tensor, gradient: Tensor, changed: list[int]
-) -> tuple[Tensor, Tensor]:
+class Aim(NamedTuple):
+    """Where to go from a point.
+
+    Attributes:
+        target: within the bounds, (B, N).
+        way: from the point to there, (B, N).
+        slope: along the way, (B,); negative unless rounding spoils it.
+    """
+
+    target: Tensor
+    way: Tensor
+    slope: Tensor
+
+
+def model_minimum(history: History, box: Box, point: Point, changed: Sequence[int]) -> Aim:
     """The minimum of the model over what the Cauchy point leaves free, moved into the bounds.
 
     (Byrd et al. 1995, section 5.1, with the projection of Morales and Nocedal 2011.)
@@ -20,50 +35,39 @@ def model_minimum(
     Args:
         history: gives the model's matrix B of each row.
         box: the bounds.
-        x: (B, N).
-        gradient: at x, (B, N).
+        point: where the rows are.
         changed: the rows whose history has a new pair.
-
-    Returns:
-        The point (B, N), and the slope from x to it, (B,): negative unless rounding spoils it.
     """
-    times = box.times(x, -gradient)
-    descent = torch.gt(times, 0, out=torch.empty_like(x)).mul_(gradient).neg_()
+    times = point.times(point.descent)
+    descent = torch.gt(times, 0, out=torch.empty_like(times)).mul_(point.descent)
     moving = history.product(descent, changed)
     middle = history.middle()
     inverse = torch.linalg.inv_ex(middle).inverse
     cauchy = cauchy_point(history, descent, times, moving, inverse)
     time, theta = cauchy.time[:, None], history.theta[:, None]
-    free = torch.gt(times, time, out=torch.empty_like(x))
+    free = torch.gt(times, time, out=torch.empty_like(times))
     history.set_free(free)
 
-    # with z the Cauchy point and F the free variables: r = -(g + B (z - x)), s = B_FF^-1 r on F
-    gram, through = history.free_gram, _times(inverse, cauchy.moved)
-    residual = (1 - theta * time) * cauchy.moving + _times(gram, through)  # W'r on F
+    # z: the Cauchy point; F: the free variables; r = -(g + B (z - x)) on F; the step is B_FF^-1 r
+    gram, through = history.free_gram, times_vector(inverse, cauchy.moved)
+    residual = (1 - theta * time) * cauchy.moving + times_vector(gram, through)  # W'r
     inner = torch.linalg.solve_ex(middle - gram / theta[:, None], residual).result
     step = history.combine(through / theta + inner / theta**2)
-    step = torch.addcmul(step, descent, 1 / theta - time)
-    step *= free * (history.length > 0)[:, None]
-    past = 1.001 - 0.001 * free  # what a bound has stopped shall be on it exactly
-    point = box.clip(torch.addcmul(x, descent, past.mul_(time)))
-    return _within(box, x, gradient, point, step)
+    remembers = (history.length > 0)[:, None]
+    step = step.addcmul_(descent, (1 / theta - time) * remembers).mul_(free)
+    return _within(box, point, box.clip(torch.addcmul(point.x, descent, time)), step)
 
 
-def _within(
-    box: Box, x: Tensor, gradient: Tensor, point: Tensor, step: Tensor
-) -> tuple[Tensor, Tensor]:
-    """`point + step` projected, or where that leads uphill from x, cut at the first bound."""
-    target = box.clip(point + step)
-    slope = torch.linalg.vecdot(gradient, target - x)
+def _within(box: Box, point: Point, start: Tensor, step: Tensor) -> Aim:
+    """`start + step` projected; where that leads uphill from the point, cut at the first bound."""
+    target = box.clip(start + step)
+    way = target - point.x
+    slope = torch.linalg.vecdot(way, point.descent).neg_()
     uphill = (slope > 0).nonzero()[:, 0]
     if len(uphill):
-        start, way = point[uphill], step[uphill]
-        share = box.longest(start, way).clamp(max=1)
-        target[uphill] = box.clip(start + share[:, None] * way)
-        slope = torch.linalg.vecdot(gradient, target - x)
-    return target, slope
-
-
-def _times(matrices: Tensor, vectors: Tensor) -> Tensor:
-    """A matrix times a vector in each row; its sums are the same in any batch."""
-    return (matrices * vectors[:, None]).sum(2)
+        begin, rest = start[uphill], step[uphill]
+        share = box.point(begin, rest).longest(rest).clamp(max=1)
+        target[uphill] = box.clip(begin + share[:, None] * rest)
+        way = target - point.x
+        slope = torch.linalg.vecdot(way, point.descent).neg_()
+    return Aim(target, way, slope)

@@ -59,7 +59,8 @@ class History:
 
         Args:
             rows: places in the batch.
-            s, y: of all rows, (B, N).
+            s: of all rows, (B, N).
+            y: the same.
             curvature: s'y of those rows, positive.
         """
         at = self._index(rows)
@@ -135,3 +136,8 @@ class History:
 
     def _index(self, rows: Sequence[int]) -> Tensor:
         return torch.tensor(rows, dtype=torch.long, device=self.length.device)
+
+
+def times_vector(matrices: Tensor, vectors: Tensor) -> Tensor:
+    """A small matrix times a vector in each row; the sums are the same in any batch."""
+    return (matrices * vectors[:, None]).sum(2)

@@ -30,21 +30,27 @@ class LineSearch:
         value: of the function at the start.
         slope: along the direction at the start; negative.
         step: the first to try.
-        longest: the longest step allowed.
 
     Attributes:
         step: where to evaluate next.
         slope: as given.
         trials: how many values it has been told.
+        longest: the longest step allowed; to be set before `accepts`, unless `suffices`.
     """
 
-    def __init__(self, value: float, slope: float, step: float, longest: float) -> None:
+    def __init__(self, value: float, slope: float, step: float) -> None:
         self.step, self.slope, self.trials = step, slope, 0
-        self._value, self._longest = value, longest
+        self.longest: float | None = None
+        self._value = value
         self._best = self._other = _Trial(0.0, value, slope)  # a minimum lies between them
         self._low, self._high = 0.0, (1 + _FARTHEST) * step  # limits of the next step
-        self._widths = (2 * longest, longest)  # of the last two intervals
+        self._widths: tuple[float, float] | None = None  # of the last two intervals
         self._bracketed, self._descending = False, True
+
+    def suffices(self, value: float, slope: float) -> bool:
+        """Whether the function at `step` has fallen and flattened enough to end the search."""
+        allowed = self._value + self.step * _DECREASE * self.slope
+        return value <= allowed and abs(slope) <= -_CURVATURE * self.slope
 
     def accepts(self, value: float, slope: float) -> bool:
         """Whether `step`, where the function is as told, ends the search; else `step` is the next.
@@ -54,21 +60,17 @@ class LineSearch:
             slope: along the direction, finite.
         """
         self.trials += 1
+        if self.suffices(value, slope):
+            return True
         trial, line = _Trial(self.step, value, slope), _DECREASE * self.slope
         allowed = self._value + trial.step * line
-        if self._is_enough(trial, allowed, line):
+        farthest = trial.step == self.longest and value <= allowed and slope <= line
+        if farthest or (self._bracketed and self._is_exhausted(trial.step)):
             return True
         self._descending &= value > allowed or slope < 0
         relative = self._descending and allowed < value <= self._best.value
         self._advance(trial, line if relative else 0.0)
         return False
-
-    def _is_enough(self, trial: _Trial, allowed: float, line: float) -> bool:
-        if self._bracketed and self._is_exhausted(trial.step):
-            return True
-        flat = abs(trial.slope) <= -_CURVATURE * self.slope
-        farthest = trial.step == self._longest and trial.slope <= line
-        return trial.value <= allowed and (flat or farthest)
 
     def _is_exhausted(self, step: float) -> bool:
         inside = self._low < step < self._high
@@ -85,15 +87,21 @@ class LineSearch:
         else:
             self._other = self._best if turned else self._other
             self._best = trial
+        self._choose(step)
+
+    def _choose(self, step: float) -> None:
+        """The next step, if it is within the interval, which halves where it shrinks slowly."""
+        assert self.longest is not None
         start, end = self._best.step, self._other.step
         if self._bracketed:
-            if abs(end - start) >= _SHRINK * self._widths[0]:
+            before, last = self._widths or (2 * self.longest, self.longest)
+            if abs(end - start) >= _SHRINK * before:
                 step = start + (end - start) / 2
-            self._widths = (self._widths[1], abs(end - start))
+            self._widths = last, abs(end - start)
             self._low, self._high = min(start, end), max(start, end)
         else:
             self._low, self._high = (step + k * (step - start) for k in (_NEAREST, _FARTHEST))
-        self.step = min(max(step, 0.0), self._longest)
+        self.step = min(max(step, 0.0), self.longest)
         if self._bracketed and self._is_exhausted(self.step):
             self.step = start
 

@@ -69,7 +69,9 @@ class Record:
             self._points[rows] = x
             for row, activation in zip(rows, activations, strict=True):
                 self._activations[row] = activation
-            self._observe(self._evaluations, self._points, self._points.new_tensor(self._activations))
+            self._observe(
+                self._evaluations, self._points, self._points.new_tensor(self._activations)
+            )
 
     def optimum(self, x: Tensor) -> Optimum:
         """The result, with the last iterates (B, ...) of the rows that were finite throughout."""

@@ -11,7 +11,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from cnnpref.optim._box import Box
+from cnnpref.optim._box import Box, Point
 from cnnpref.optim._course import Course
 from cnnpref.optim._direction import model_minimum
 from cnnpref.optim._history import History
@@ -66,15 +66,18 @@ class _Solver:
     ) -> None:
         self._evaluate, self._record, self._last = evaluate, record, x.clone()
         self._box = box = Box(*(_wide(bound.expand_as(x[:1]))[0] for bound in (lower, upper)))
-        self._x = self._target = box.clip(_wide(x))  # (B, N), as all of them
-        self._gradient = self._way = torch.zeros_like(self._x)
-        self._history = History(*self._x.shape, x.device)
+        start = box.clip(_wide(x))
+        self._way, self._target = torch.zeros_like(start), start
+        self._history = History(len(x), start.shape[1], x.device)
         bounded, boxed = box.is_bounded, box.is_closed
         self._courses = [Course(row, maxiter, bounded, boxed) for row in range(len(x))]
+        self._point, told = self._look(start)
+        for course, (finite, value, _, steepness) in zip(self._courses, told, strict=True):
+            course.begin(finite, value, steepness)
+        self._settle()
 
     def run(self) -> Tensor:
         """Until every row has stopped; their last iterates, (B, ...)."""
-        self._begin()
         while self._courses:
             while self._places("turns"):
                 self._turn()
@@ -82,62 +85,60 @@ class _Solver:
                 self._advance()
         return self._last
 
-    def _begin(self) -> None:
-        self._gradient, told = self._look(self._x)
-        for course, (finite, value, _, steepness) in zip(self._courses, told, strict=True):
-            course.begin(finite, value, steepness)
-        self._settle()
-
     def _turn(self) -> None:
         """New directions where they are due; the other rows find again what they have."""
         turning, learnt = self._places("turns"), self._places("curvature")
-        state = (self._history, self._box, self._x, self._gradient)
-        self._target, slopes = model_minimum(*state, learnt)
-        self._way = self._target - self._x
-        longest, lengths = self._box.longest(self._x, self._way), self._way.norm(dim=1)
-        told = torch.stack([slopes, longest, lengths], 1).tolist()
+        aim = model_minimum(self._history, self._box, self._point, learnt)
+        self._target, self._way = aim.target, aim.way
+        told = torch.stack([aim.slope, torch.linalg.vecdot(aim.way, aim.way).sqrt()], 1).tolist()
         for place in turning:
             self._courses[place].turn(*told[place])
         self._settle()
 
     def _advance(self) -> None:
         """Evaluate one more step of every row."""
-        points = self._trials()
-        gradient, told = self._look(points)
+        point, told = self._look(self._trials())
+        if any(c.needs_room(*seen[:3]) for c, seen in zip(self._courses, told, strict=True)):
+            for course, longest in zip(self._courses, self._room(), strict=True):
+                course.room(longest)
         for course, seen in zip(self._courses, told, strict=True):
             course.judge(*seen)
         learnt, moved = self._places("curvature"), self._places("moves")
         if learnt:
+            s, y = point.x - self._point.x, self._point.descent - point.descent
             curvatures = [self._courses[place].curvature for place in learnt]
-            self._history.append(learnt, points - self._x, gradient - self._gradient, curvatures)
-        self._x = _put(self._x, moved, points)
-        self._gradient = _put(self._gradient, moved, gradient)
+            self._history.append(learnt, s, y, curvatures)
+        self._point = _put(self._point, moved, point)
         self._settle()
+
+    def _room(self) -> list[float]:
+        return self._point.longest(self._way).tolist()
 
     def _trials(self) -> Tensor:
         """The points to evaluate; where the step is whole, the target to the last digit."""
         steps = [course.search.step for course in self._courses]
         partial = [place for place, step in enumerate(steps) if step != 1]
-        shares = self._x.new_tensor(steps)[partial, None]
+        x, shares = self._point.x[partial], self._way.new_tensor(steps)[partial, None]
         points = self._target.clone() if partial else self._target
-        points[partial] = self._box.clip(self._x[partial] + shares * self._way[partial])
+        points[partial] = self._box.clip(x + shares * self._way[partial])
         return points
 
-    def _look(self, points: Tensor) -> tuple[Tensor, list[tuple[bool, float, float, float]]]:
-        """Gradient (B, N), and of each row: finite?, value, slope along its way, steepness."""
+    def _look(self, points: Tensor) -> tuple[Point, list[tuple[bool, float, float, float]]]:
+        """Evaluate (B, N); of each row: finite?, value, slope along its way, steepness."""
         rows, x = [course.row for course in self._courses], self._narrow(points)
         found = self._evaluate(x, rows)
-        gradient = _wide(found.gradient)
+        point = self._box.point(points, _wide(found.gradient).neg_())
+        descent = point.descent
         numbers = [
             found.activation,
-            gradient.abs().amax(1),
+            torch.linalg.vecdot(descent, descent),
             found.loss,
-            torch.linalg.vecdot(gradient, self._way),
-            self._box.steepness(points, gradient),
+            -torch.linalg.vecdot(descent, self._way),
+            point.steepness(),
         ]
         activations, sizes, *judged = torch.stack([n.double() for n in numbers]).tolist()
         finite = self._record.add(rows, x, activations, judged[0], sizes)
-        return gradient, list(zip(finite, *judged, strict=True))
+        return point, list(zip(finite, *judged, strict=True))
 
     def _settle(self) -> None:
         """Drop the histories and the rows that have been given up."""
@@ -148,9 +149,9 @@ class _Solver:
         if not done:
             return
         for place in done:
-            self._last[self._courses[place].row] = self._narrow(self._x[place : place + 1])[0]
-        for name in ("_x", "_gradient", "_target", "_way"):
-            setattr(self, name, close_gaps(getattr(self, name), done))
+            self._last[self._courses[place].row] = self._narrow(self._point.x[place : place + 1])[0]
+        self._point = Point(*(close_gaps(part, done) for part in self._point))
+        self._target, self._way = close_gaps(self._target, done), close_gaps(self._way, done)
         self._history.close_gaps(done)
         self._courses = close_gaps(self._courses, done)
 
@@ -172,9 +173,10 @@ def _wide(x: Tensor) -> Tensor:
     return wide
 
 
-def _put(old: Tensor, rows: list[int], new: Tensor) -> Tensor:
+def _put(old: Point, rows: list[int], new: Point) -> Point:
     """`old` with some rows of `new`."""
-    if len(rows) == len(old):
+    if len(rows) == len(old.x):
         return new
-    old[rows] = new[rows]
+    for kept, part in zip(old, new, strict=True):
+        kept[rows] = part[rows]
     return old
