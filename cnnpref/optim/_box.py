@@ -26,7 +26,7 @@ class Point(NamedTuple):
 
     def steepness(self) -> Tensor:
         """The largest entry of the projected gradient, (B,): 0 at a minimum within the bounds."""
-        return self.descent.clamp(self.below, self.above).abs().amax(1)
+        return self.descent.clamp(self.below, self.above).abs_().amax(1)
 
     def times(self, way: Tensor) -> Tensor:
         """When each variable of x + t * way meets a bound, (B, N).

@@ -59,9 +59,9 @@ class Course:
 
         Args:
             slope: along it.
-            length: of it.
+            length: of it; needed unless every variable has two bounds.
         """
-        self.turns, self.curvature = False, 0.0
+        self.turns = False
         if not slope < 0:
             self._start_anew()
             return
@@ -70,16 +70,24 @@ class Course:
         self.search = LineSearch(self.value, slope, step)
         self.search.longest = most if first else None
 
-    def needs_room(self, finite: bool, value: float, slope: float) -> bool:
-        """Whether `room` is to be told before `judge` can."""
+    def needs_room(self, finite: bool, value: float, slope: float, _steepness: float) -> bool:
+        """Whether `judge` must know the room."""
         return finite and self.search.longest is None and not self.search.suffices(value, slope)
 
-    def room(self, longest: float) -> None:
-        """The longest step within the bounds."""
-        self.search.longest = min(longest, _FARTHEST)
+    def judge(
+        self, finite: bool, value: float, slope: float, steepness: float, room: float
+    ) -> None:
+        """An evaluation at `search.step`: go there, try another step, or stop.
 
-    def judge(self, finite: bool, value: float, slope: float, steepness: float) -> None:
-        """An evaluation at `search.step`: go there, try another step, or stop."""
+        Args:
+            finite: whether all has been, so far.
+            value: of the function.
+            slope: along the direction.
+            steepness: of the projected gradient.
+            room: the longest step within the bounds, where that is needed.
+        """
+        if self.search.longest is None:
+            self.search.longest = min(room, _FARTHEST)
         step = self.search.step
         self.moves = finite and self.search.accepts(value, slope)
         if self.moves:
@@ -96,9 +104,8 @@ class Course:
 
     def _learn(self, step: float, slope: float) -> None:
         rise, least = slope - self.search.slope, -_EPSILON * self.search.slope
-        if rise > least:
-            self.curvature = step * rise
-            self.pairs += 1
+        self.curvature = step * rise if rise > least else 0.0
+        self.pairs += rise > least
 
     def _start_anew(self) -> None:
         """Without what it remembers; where that is nothing, there is no way down."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import NamedTuple
 
 import torch
@@ -27,7 +26,7 @@ class Aim(NamedTuple):
     slope: Tensor
 
 
-def model_minimum(history: History, box: Box, point: Point, changed: Sequence[int]) -> Aim:
+def model_minimum(history: History, box: Box, point: Point) -> Aim:
     """The minimum of the model over what the Cauchy point leaves free, moved into the bounds.
 
     (Byrd et al. 1995, section 5.1, with the projection of Morales and Nocedal 2011.)
@@ -36,11 +35,10 @@ def model_minimum(history: History, box: Box, point: Point, changed: Sequence[in
         history: gives the model's matrix B of each row.
         box: the bounds.
         point: where the rows are.
-        changed: the rows whose history has a new pair.
     """
     times = point.times(point.descent)
     descent = torch.gt(times, 0, out=torch.empty_like(times)).mul_(point.descent)
-    moving = history.product(descent, changed)
+    moving = history.product(descent)
     middle = history.middle()
     inverse = torch.linalg.inv_ex(middle).inverse
     cauchy = cauchy_point(history, descent, times, moving, inverse)

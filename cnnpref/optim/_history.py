@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
 
 import torch
 from torch import Tensor
@@ -10,7 +11,6 @@ from torch import Tensor
 from cnnpref.optim._places import close_gaps, find, parts
 
 PAIRS = 10  # kept of each row
-DTYPE = torch.float64
 
 
 class History:
@@ -30,13 +30,15 @@ class History:
     """
 
     def __init__(self, rows: int, size: int, device: torch.device) -> None:
-        self._pairs = torch.zeros(rows, 2 * PAIRS, size, dtype=DTYPE, device=device)  # Y, then S
-        self._gram = self._pairs.new_zeros(rows, 2 * PAIRS, 2 * PAIRS, dtype=torch.float64)
-        self._free_gram = self._gram.clone()
+        zeros = partial(torch.zeros, dtype=torch.float64, device=device)
+        self._pairs = zeros(rows, 2 * PAIRS, size)  # Y, then S
+        self._gram = zeros(rows, 2 * PAIRS, 2 * PAIRS)
+        self._free_gram = torch.zeros_like(self._gram)
+        self._newest = zeros(rows, 5, size)  # y, s, both where free, a vector
+        self._is_new = torch.zeros(rows, dtype=torch.bool, device=device)
         self._age = torch.full((rows, PAIRS), -1, device=device)  # of each place; -1 is empty
-        self.theta = self._gram.new_ones(rows)
-        self.length = self._age.new_zeros(rows)
-        self.free = self._pairs.new_ones(rows, size)
+        self.length = torch.zeros(rows, dtype=torch.long, device=device)
+        self.theta, self.free = zeros(rows) + 1, zeros(rows, size) + 1
 
     @property
     def free_gram(self) -> Tensor:
@@ -50,12 +52,12 @@ class History:
         below = self._gram[:, PAIRS:, :PAIRS] * older
         steps = self.theta[:, None, None] * self._gram[:, PAIRS:, PAIRS:]
         empty = torch.diag_embed((self._age < 0).double())
-        diagonal = torch.eye(PAIRS, dtype=below.dtype, device=below.device).expand_as(below)
-        upper = torch.cat([-diagonal, below.mT], 2)
-        return torch.cat([upper, torch.cat([below, steps + empty], 2)], 1)
+        ones = torch.eye(PAIRS, dtype=torch.float64, device=below.device).expand_as(below)
+        upper, lower = torch.cat([-ones, below.mT], 2), torch.cat([below, steps + empty], 2)
+        return torch.cat([upper, lower], 1)
 
     def append(self, rows: Sequence[int], s: Tensor, y: Tensor, curvature: Sequence[float]) -> None:
-        """Take down a pair of some rows; `product` must follow.
+        """Take down a pair of some rows; `product` completes it.
 
         Args:
             rows: places in the batch.
@@ -63,33 +65,29 @@ class History:
             y: the same.
             curvature: s'y of those rows, positive.
         """
-        at = self._index(rows)
-        place = self.length[at] % PAIRS
-        root = self._gram.new_tensor(curvature).rsqrt()[:, None]
-        self._pairs[at, place] = (root * y[at]).to(DTYPE)
-        self._pairs[at, place + PAIRS] = (root * s[at]).to(DTYPE)
-        self._age[at, place] = self.length[at]
+        at = torch.tensor(rows, device=self.length.device)
+        root = torch.ones_like(self.theta)
+        root[at] = root.new_tensor(curvature).rsqrt()
+        for column, (values, first) in enumerate(((y, 0), (s, PAIRS))):
+            torch.mul(values, root[:, None], out=self._newest[:, column])
+            self._pairs[at, self.length[at] % PAIRS + first] = self._newest[at, column]
+        self._age[at, self.length[at] % PAIRS] = self.length[at]
         self.length[at] += 1
+        self._is_new[at] = True
 
-    def product(self, vectors: Tensor, changed: Sequence[int]) -> Tensor:
-        """W' times a vector of each row, (B, 2m); takes in the newest pair of the changed rows.
-
-        Args:
-            vectors: (B, N).
-            changed: the rows that a pair was appended to.
-        """
-        everyone = torch.arange(len(vectors), device=vectors.device)
-        newest = (self.length - 1) % PAIRS
-        right = self._pairs.new_empty(len(vectors), 5, vectors.shape[1])
-        right[:, 0], right[:, 1] = (self._pairs[everyone, newest + k] for k in (0, PAIRS))
-        torch.mul(right[:, :2], self.free[:, None], out=right[:, 2:4])
-        right[:, 4] = vectors
-        products = torch.bmm(self._pairs, right.mT).double()
-        at = self._index(changed)
+    def product(self, vectors: Tensor) -> Tensor:
+        """W' times a vector of each row (B, N), (B, 2m); takes in new pairs on the way."""
+        new = self._newest
+        torch.mul(new[:, :2], self.free[:, None], out=new[:, 2:4])
+        new[:, 4] = vectors
+        products = torch.bmm(self._pairs, new.mT)
+        at = self._is_new.nonzero()[:, 0]
+        place = (self.length[at] - 1) % PAIRS
         for gram, first in ((self._gram, 0), (self._free_gram, 2)):
-            for column, place in ((first, newest[at]), (first + 1, newest[at] + PAIRS)):
-                gram[at, :, place] = gram[at, place] = products[at, :, column]
-        self.theta[at] = self._gram[at, newest[at], newest[at]]
+            for column, where in ((first, place), (first + 1, place + PAIRS)):
+                gram[at, :, where] = gram[at, where] = products[at, :, column]
+        self.theta[at] = self._gram[at, place, place]
+        self._is_new[:] = False
         return products[:, :, 4] * self._scale()
 
     def set_free(self, free: Tensor) -> None:
@@ -108,17 +106,15 @@ class History:
 
     def combine(self, weights: Tensor) -> Tensor:
         """W times weights (B, 2m), (B, N)."""
-        weights = (weights * self._scale()).to(DTYPE)
-        return torch.bmm(weights[:, None], self._pairs)[:, 0]
+        return torch.bmm((weights * self._scale())[:, None], self._pairs)[:, 0]
 
     def forget(self, rows: Sequence[int]) -> None:
         """Drop all pairs of some rows."""
-        at = self._index(rows)
-        for tensor in (self._pairs, self._gram, self._free_gram, self.length):
-            tensor[at] = 0
-        self._age[at] = -1
-        self.theta[at] = 1
-        self.free[at] = 1
+        if rows:
+            for tensor in (self._pairs, self._gram, self._free_gram, self.length):
+                tensor[list(rows)] = 0
+            self._age[list(rows)] = -1
+            self.theta[list(rows)] = self.free[list(rows)] = 1
 
     def close_gaps(self, gone: Sequence[int]) -> None:
         """Let the last rows take the places of those that are gone."""
@@ -132,10 +128,7 @@ class History:
 
     def _columns(self, places: Tensor) -> Tensor:
         index = places[:, None].expand(-1, 2 * PAIRS, -1)
-        return self._pairs.gather(2, index).double()
-
-    def _index(self, rows: Sequence[int]) -> Tensor:
-        return torch.tensor(rows, dtype=torch.long, device=self.length.device)
+        return self._pairs.gather(2, index)
 
 
 def times_vector(matrices: Tensor, vectors: Tensor) -> Tensor:

@@ -43,7 +43,7 @@ class Record:
             x: the points, (len(rows), ...).
             activations: what is reported.
             losses: what is minimised.
-            slopes: the largest entries of the gradients, without sign.
+            slopes: some measure of the gradients, 0 only where all of a gradient is 0.
 
         Returns:
             Whether each of the rows has been finite so far.
@@ -54,7 +54,7 @@ class Record:
             seen = (activations[place], losses[place], slopes[place])
             self._finite[row] &= all(map(math.isfinite, seen))
             if self._finite[row]:
-                self._moved[row] |= slopes[place] > 0
+                self._moved[row] |= slopes[place] != 0
                 self._traces[row].append(activations[place])
                 if activations[place] > self._peak[row]:
                     self._peak[row] = activations[place]

@@ -62,12 +62,13 @@ def descend(
         Optimum; a row whose value or gradient is not finite keeps its last finite iterate.
     """
     record, v = _Record(x, rate.steps, patience), torch.zeros_like(x)
-    rows = range(len(x))
+    rows: Sequence[int] = range(len(x))
+    values, g = x.new_zeros(len(x)), torch.zeros_like(x)
     for t in range(rate.steps):
         start = x
         if steps.shift:
             x, v = steps.shift(x, t), steps.shift(v, t)
-        values, _, g = evaluate(x, rows)
+        values, g = _evaluated(evaluate, x, rows, values, g)
         size = g.flatten(1).abs().mean(1)
         running = record.add(t, start, values, size)
         if normalise:
@@ -76,9 +77,23 @@ def descend(
         x = torch.where(per_row(running, x), x, start)
         if observe:
             observe(t + 1, x, values)
-        if patience and t % _CHECK_EVERY == 0 and not running.any():
-            break
+        if patience and t % _CHECK_EVERY == 0:
+            rows = running.nonzero()[:, 0].tolist()
+            if not rows:
+                break
     return record.optimum(x)
+
+
+def _evaluated(
+    evaluate: Evaluate, x: Tensor, rows: Sequence[int], values: Tensor, g: Tensor
+) -> tuple[Tensor, Tensor]:
+    """Values and gradients of the rows that still run; the others keep what they had."""
+    if len(rows) == len(x):
+        values, _, g = evaluate(x, rows)
+        return values, g
+    places = torch.tensor(rows, device=x.device)
+    some, _, slopes = evaluate(x[places], rows)
+    return values.index_copy(0, places, some), g.index_copy(0, places, slopes)
 
 
 def _updated(

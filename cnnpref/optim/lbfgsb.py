@@ -8,6 +8,8 @@ together; the host sees a few numbers of each.
 
 from __future__ import annotations
 
+import math
+
 import torch
 from torch import Tensor
 
@@ -67,11 +69,11 @@ class _Solver:
         self._evaluate, self._record, self._last = evaluate, record, x.clone()
         self._box = box = Box(*(_wide(bound.expand_as(x[:1]))[0] for bound in (lower, upper)))
         start = box.clip(_wide(x))
-        self._way, self._target = torch.zeros_like(start), start
         self._history = History(len(x), start.shape[1], x.device)
-        bounded, boxed = box.is_bounded, box.is_closed
-        self._courses = [Course(row, maxiter, bounded, boxed) for row in range(len(x))]
+        bounded, self._boxed = box.is_bounded, box.is_closed
+        self._courses = [Course(row, maxiter, bounded, self._boxed) for row in range(len(x))]
         self._point, told = self._look(start)
+        self._target, self._way = start, torch.zeros_like(start)
         for course, (finite, value, _, steepness) in zip(self._courses, told, strict=True):
             course.begin(finite, value, steepness)
         self._settle()
@@ -87,32 +89,29 @@ class _Solver:
 
     def _turn(self) -> None:
         """New directions where they are due; the other rows find again what they have."""
-        turning, learnt = self._places("turns"), self._places("curvature")
-        aim = model_minimum(self._history, self._box, self._point, learnt)
-        self._target, self._way = aim.target, aim.way
-        told = torch.stack([aim.slope, torch.linalg.vecdot(aim.way, aim.way).sqrt()], 1).tolist()
-        for place in turning:
-            self._courses[place].turn(*told[place])
+        self._target, way, slopes = model_minimum(self._history, self._box, self._point)
+        self._way = way
+        lengths = [math.nan] * len(way) if self._boxed else way.norm(dim=1).tolist()
+        for course, slope, length in zip(self._courses, slopes.tolist(), lengths, strict=True):
+            if course.turns:
+                course.turn(slope, length)
         self._settle()
 
     def _advance(self) -> None:
         """Evaluate one more step of every row."""
-        point, told = self._look(self._trials())
-        if any(c.needs_room(*seen[:3]) for c, seen in zip(self._courses, told, strict=True)):
-            for course, longest in zip(self._courses, self._room(), strict=True):
-                course.room(longest)
-        for course, seen in zip(self._courses, told, strict=True):
-            course.judge(*seen)
-        learnt, moved = self._places("curvature"), self._places("moves")
+        point, told = self._look(self._trials(), self._way)
+        needed = any(c.needs_room(*seen) for c, seen in zip(self._courses, told, strict=True))
+        rooms = self._point.longest(self._way).tolist() if needed else [math.inf] * len(told)
+        for course, seen, room in zip(self._courses, told, rooms, strict=True):
+            course.judge(*seen, room)
+        moved = self._places("moves")
+        learnt = [place for place in moved if self._courses[place].curvature]
         if learnt:
             s, y = point.x - self._point.x, self._point.descent - point.descent
             curvatures = [self._courses[place].curvature for place in learnt]
             self._history.append(learnt, s, y, curvatures)
         self._point = _put(self._point, moved, point)
         self._settle()
-
-    def _room(self) -> list[float]:
-        return self._point.longest(self._way).tolist()
 
     def _trials(self) -> Tensor:
         """The points to evaluate; where the step is whole, the target to the last digit."""
@@ -123,21 +122,20 @@ class _Solver:
         points[partial] = self._box.clip(x + shares * self._way[partial])
         return points
 
-    def _look(self, points: Tensor) -> tuple[Point, list[tuple[bool, float, float, float]]]:
-        """Evaluate (B, N); of each row: finite?, value, slope along its way, steepness."""
+    def _look(
+        self, points: Tensor, way: Tensor | None = None
+    ) -> tuple[Point, list[tuple[bool, float, float, float]]]:
+        """Evaluate (B, N); of each row: finite?, value, slope along its way, steepness.
+
+        Without a way, the slope is that along the steepest descent.
+        """
         rows, x = [course.row for course in self._courses], self._narrow(points)
         found = self._evaluate(x, rows)
         point = self._box.point(points, _wide(found.gradient).neg_())
-        descent = point.descent
-        numbers = [
-            found.activation,
-            torch.linalg.vecdot(descent, descent),
-            found.loss,
-            -torch.linalg.vecdot(descent, self._way),
-            point.steepness(),
-        ]
-        activations, sizes, *judged = torch.stack([n.double() for n in numbers]).tolist()
-        finite = self._record.add(rows, x, activations, judged[0], sizes)
+        slopes = -torch.linalg.vecdot(point.descent, point.descent if way is None else way)
+        numbers = (found.activation, found.loss, slopes, point.steepness())
+        activations, *judged = torch.stack([n.double() for n in numbers]).tolist()
+        finite = self._record.add(rows, x, activations, *judged[:2])
         return point, list(zip(finite, *judged, strict=True))
 
     def _settle(self) -> None:
