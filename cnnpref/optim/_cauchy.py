@@ -79,34 +79,33 @@ class _Path:
     def meet(self, places: Tensor, valid: Tensor) -> None:
         """Pass the bounds of some variables, (B, K), as far as each row gets."""
         times = self._times.gather(1, places).masked_fill(~valid, torch.inf)
-        times, order = times.sort(1)
+        times, order = times.sort(dim=1, stable=True)
         places = places.gather(1, order)
         for part in parts(places):
             self._pass(times[:, part], places[:, part])
 
     def _pass(self, times: Tensor, places: Tensor) -> None:
-        """The same for times in order: the state after each, of which the first at rest is kept."""
+        """The same in order of times: a state after each, of which the first at rest is kept."""
         valid, following = times.isfinite(), times.roll(-1, 1)
         following[:, -1] = torch.inf
         times = torch.where(valid, times, 0)
         way = self._descent.gather(1, places) * valid
-        lost = way[:, None] * self._history.columns(places)
-        moving = torch.cat([self.moving[:, :, None], lost.neg_()], 2).cumsum(2)
+        moving, lost = self.moving[:, :, None], way[:, None] * self._history.columns(places)
+        after = moving - lost.cumsum(2)
         lapse = times.diff(dim=1, prepend=self.time[:, None])
-        moved = self.moved[:, :, None] + (lapse[:, None] * moving[:, :, :-1]).cumsum(2)
-        moving = moving[:, :, 1:]
+        covered = lapse[:, None] * torch.cat([moving, after[:, :, :-1]], 2)
+        moved = self.moved[:, :, None] + covered.cumsum(2)
         square = self.square[:, None] - (way * way).cumsum(1)
-        through = torch.bmm(self._inverse, moving)
+        through = torch.bmm(self._inverse, after)
         slope = (self._theta * times - 1) * square - (moved * through).sum(1)
-        curvature = self._theta * square - (moving * through).sum(1)
+        curvature = self._theta * square - (after * through).sum(1)
         rest = -slope / torch.maximum(curvature, self._flattest)
         rest = rest.clamp(min=0) * (square > self._least)
+
         first = (valid & (rest < following - times)).int().argmax(1, keepdim=True)
         goes = valid[:, 0] & (times[:, 0] <= self.time + self.rest)
-        for name, values in {"time": times, "rest": rest, "square": square}.items():
-            chosen = values.gather(1, first)[:, 0]
-            setattr(self, name, torch.where(goes, chosen, getattr(self, name)))
-        for name, products in {"moving": moving, "moved": moved}.items():
-            each = first[:, None].expand(-1, products.shape[1], -1)
-            chosen = products.gather(2, each)[:, :, 0]
-            setattr(self, name, torch.where(goes[:, None], chosen, getattr(self, name)))
+        news = {"time": times, "rest": rest, "square": square, "moving": after, "moved": moved}
+        for name, values in news.items():
+            index = first if values.ndim == 2 else first[:, None].expand(-1, values.shape[1], 1)
+            old, chosen = getattr(self, name), values.gather(-1, index)[..., 0]
+            setattr(self, name, torch.where(goes if old.ndim == 1 else goes[:, None], chosen, old))

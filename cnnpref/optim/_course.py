@@ -28,8 +28,8 @@ class Course:
         iterations: so far.
         pairs: in its history.
         search: the line search under way.
-        turns: it needs a new direction,
-        forgets: for which its history is dropped.
+        turns: it needs a new direction.
+        forgets: its history is to be dropped.
         moves: the point evaluated last becomes x.
         curvature: s'y of this move, to be remembered; 0 is none.
         done: it has stopped.

@@ -33,8 +33,17 @@ ROOT = Path(__file__).parents[2]
 FOLDERS = {"shapes": ROOT / "nets" / "shapes"} | dict.fromkeys(
     ["squeezenet_v1.0", "det1", "generator_small"], ROOT.parent / "shared" / "nets"
 )
-FILES = {"shapes generator": "shapes/generator"}
 EVALUATIONS = (10, 20, 50)
+SIZES = (
+    (1, 154587),
+    (4, 154587),
+    (1, 29403),
+    (1, 4096),
+    (1, 363),
+    (16, 29403),
+    (64, 4096),
+    (64, 363),
+)
 
 
 class Row(NamedTuple):
@@ -162,18 +171,11 @@ def main() -> None:
     targets = parser.parse_args().targets
     torch.set_num_threads(1)
     compare(targets)
-    print("\nms per row and evaluation, solver alone:   ours   SciPy")
-    for rows, size in (
-        (1, 154587),
-        (4, 154587),
-        (1, 29403),
-        (1, 4096),
-        (1, 363),
-        (64, 4096),
-        (64, 363),
-    ):
-        ours, theirs = cost(rows, size, ("batched", "scipy"))
-        print(f"  {rows:3} rows of {size:6} variables {ours:18.2f} {theirs:7.2f}", flush=True)
+    print(f"\n{'ms per row and evaluation, the solver alone':44} {'ours':>8}{'SciPy':>8}")
+    for rows, size in SIZES:
+        solvers = ("batched", "scipy") if rows <= 4 else ("batched",)
+        figures = "".join(f"{figure:8.2f}" for figure in cost(rows, size, solvers))
+        print(f"{rows:2} x {size:6} variables{'':23} {figures}", flush=True)
 
 
 if __name__ == "__main__":
