@@ -291,3 +291,5 @@ def test_many_bounds_are_met_at_once() -> None:
         minimise(loss, start, -0.1, 2.0, maxiter=15, solver=solver) for solver in SOLVERS
     )
     assert torch.allclose(ours.values, theirs.values, rtol=1e-6, equal_nan=True)
+    alone = minimise(lambda x, rows: loss(x, rows + 1), start[1:], -0.1, 2.0, maxiter=15)
+    assert torch.equal(alone.x[0], ours.x[1])
