@@ -20,8 +20,8 @@ from cnnpref.nets.net import Net
 from cnnpref.nets.pycaffe import AnyNet, as_net
 from cnnpref.nets.readout import FullReadout, Readout
 from cnnpref.objective import Objective
+from cnnpref.optim import lbfgsb
 from cnnpref.optim.descent import descend
-from cnnpref.optim.lbfgsb import minimise
 from cnnpref.optim.problem import Evaluation, Observe, per_row
 from cnnpref.options import DgnGdOptions, GdOptions, LbfgsOptions, Options, default_preset, resolve
 from cnnpref.param import Draws, Generator, Latent, Param, Pixels, image_size
@@ -136,6 +136,14 @@ def _stream(seed: int, attempt: int, identity: bytes) -> np.random.RandomState:
     return np.random.RandomState(np.random.MT19937(np.random.SeedSequence(words)))
 
 
+def _solver(name: str) -> Callable[..., Optimum]:
+    if name != "scipy":
+        return lbfgsb.minimise
+    from cnnpref.optim import scipy_lbfgsb  # takes time, which others save
+
+    return scipy_lbfgsb.minimise
+
+
 @dataclass(frozen=True)
 class _Task:
     """A batch of targets with all that it takes to maximise them."""
@@ -172,6 +180,7 @@ class _Task:
             optimum = self._descend(options, evaluate, watch)
         else:
             x = param.start(self.sources, self.initial)
+            minimise = _solver(options.solver)
             optimum = minimise(evaluate, x, param.lower, param.upper, options.maxiter, watch)
         return _solution(param, evaluate, optimum).first(rows)
 
@@ -205,22 +214,33 @@ class _Task:
 
 
 class _Evaluator:
-    """Variables (B, ...) to activation, loss and gradient: one pass of the net.
+    """Variables of some rows to activation, loss and gradient: one pass of the net.
 
     Attributes:
-        x: the variables of the last pass.
+        x: the variables of all rows, where they were last evaluated.
     """
 
-    def __init__(self, net: Net, objective: Objective, readout: Readout, param: Param) -> None:
-        self.net, self.objective, self.readout, self.param = net, objective, readout, param
+    x: Tensor
 
-    def __call__(self, x: Tensor) -> Evaluation:
-        self.x = x.detach()
-        x = self.x.requires_grad_()
-        score, activation = self._score(x)
+    def __init__(self, net: Net, objective: Objective, readout: Readout, param: Param) -> None:
+        self.net, self.param = net, param
+        self._whole = self._part = tuple(range(len(objective))), objective, readout
+
+    def __call__(self, x: Tensor, rows: Sequence[int]) -> Evaluation:
+        everything, objective, _ = self._whole
+        if len(rows) == 1 < len(everything) and x.device.type == "cpu":
+            # in company, as in `_Task.solve`
+            return Evaluation(*(both[:1] for both in self(torch.cat([x, x]), [*rows, *rows])))
+        x = x.detach()
+        if len(rows) == len(everything):
+            self.x = x
+        else:
+            self.x = self.x.index_copy(0, torch.tensor(rows, device=x.device), x)
+        x.requires_grad_()
+        score, activation = self._score(x, rows)
         if not score.requires_grad:
             raise UserError(
-                f"the image cannot influence layer {self.objective.layer!r} of {self.net.name!r}: "
+                f"the image cannot influence layer {objective.layer!r} of {self.net.name!r}: "
                 "its gradient is zero everywhere; choose another layer"
             )
         (gradient,) = torch.autograd.grad(-score.sum(), x)
@@ -228,11 +248,21 @@ class _Evaluator:
 
     @torch.no_grad()
     def activation(self, x: Tensor) -> Tensor:
-        """The activations (B,) alone."""
-        return self._score(x)[1]
+        """The activations (B,) of all rows alone."""
+        return self._score(x, range(len(x)))[1]
 
-    def _score(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        return self.objective.score(self.readout(self.param.image(x)))
+    def _score(self, x: Tensor, rows: Sequence[int]) -> tuple[Tensor, Tensor]:
+        _, objective, readout = self._of(tuple(rows))
+        return objective.score(readout(self.param.image(x)))
+
+    def _of(self, rows: tuple[int, ...]) -> tuple[tuple[int, ...], Objective, Readout]:
+        """Some rows with their objective and readout; the last ones are kept."""
+        everything, objective, readout = self._whole
+        if rows == everything:
+            return self._whole
+        if rows != self._part[0]:
+            self._part = rows, objective.rows(rows), readout.rows(rows)
+        return self._part
 
 
 def _solution(param: Param, evaluate: _Evaluator, optimum: Optimum) -> Solution:

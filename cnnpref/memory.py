@@ -13,7 +13,7 @@ from cnnpref.nets.net import Net
 
 _SHARE = 0.5  # of the free memory; the rest is for kernels' workspaces and for what is not counted
 _PASS = 2.5  # a value, its gradient, and what a layer keeps for it
-_CANVAS = 60.0  # copies of the variables: L-BFGS keeps 10 pairs, whatever else there is
+_CANVAS = 100.0  # copies of the variables: L-BFGS has 45, in double precision
 
 
 def rows_at_once(net: Net, layer: str, others: Iterable[Net] = ()) -> int:

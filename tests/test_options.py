@@ -37,8 +37,8 @@ REFERENCE: dict[str, dict[str, Any]] = {
     "dgn_lbfgs": {"feature_weight": 1, "maxiter": 500},
 }
 
-# What the original does not have: off, unless asked for.
-BEYOND = {"unshift_momentum": False, "patience": 0, "retries": 0}
+# What the original does not have, or has no choice of: as there, unless asked for.
+BEYOND = {"unshift_momentum": False, "patience": 0, "retries": 0, "solver": "scipy"}
 
 # The settings of the original's examples, as they are used.
 _GD = {
@@ -178,6 +178,15 @@ def test_a_wrong_value_is_told_with_what_is_allowed(
     for value in values:
         told = refusal("gd", **{name: value})
         assert told == f"option gd.{name}: got {value!r}, allowed is {allowed}"
+
+
+@pytest.mark.parametrize("method", ["lbfgs", "dgn_lbfgs"])
+def test_the_solver_is_chosen_by_name(method: str) -> None:
+    assert resolve(method, "lower").solver == resolve(method, "higher").solver == "batched"
+    assert resolve(method, "lower", {"solver": "scipy"}).solver == "scipy"
+    for value in ("scypi", "", None, 1, True, ["scipy"], {}):
+        told = refusal(method, solver=value)
+        assert told == f"option {method}.solver: got {value!r}, allowed is batched or scipy"
 
 
 def test_powers_of_ten_as_yaml_reads_them() -> None:
