@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from cnnpref.errors import UserError
-from cnnpref.geometry import Box
+from cnnpref.geometry import Box, grown
 from cnnpref.nets.kernels import faithful_kernels, fast_kernels
 from cnnpref.nets.net import Net
 from cnnpref.nets.pycaffe import AnyNet, as_net
@@ -99,7 +99,7 @@ def maximise(
         if faithful
         else net.readout(objective.layer, objective.index)
     )
-    param = _param(net, method, generator, readout.box, faithful)
+    param = _param(net, method, options, generator, readout.box, faithful)
     sources = _streams(objective, each) if draws is None else list(draws)
     task = _Task(net, objective, readout, param, options, sources, initial, observe)
     with faithful_kernels() if faithful else fast_kernels():
@@ -114,11 +114,21 @@ def maximise(
     return solution
 
 
-def _param(net: Net, method: str, generator: Generator | None, box: Box, faithful: bool) -> Param:
+def _param(
+    net: Net,
+    method: str,
+    options: Options,
+    generator: Generator | None,
+    box: Box,
+    faithful: bool,
+) -> Param:
     """The variables; `box` is the part of the image that the units see."""
-    if method == "gd":  # jitter, blur and clips are for the image as a whole
-        return Pixels(net, box=box)
-    if method == "lbfgs":  # what the units do not see has no gradient and stays as it is
+    if isinstance(options, GdOptions):
+        if options.canvas == "field":
+            margin = options.jitter_size if options.image_jitter else 0
+            return Pixels(net, grown(box, margin, image_size(net)), box, blank=True)
+        return Pixels(net, box=box)  # jitter, blur and clips are for the image as a whole
+    if isinstance(options, LbfgsOptions):  # what units do not see has no gradient: it stays
         return Pixels(net, canvas=box, box=box)
     if generator is None:
         raise UserError(f"method {method!r} needs a generator; give `generator` or choose another")

@@ -35,6 +35,8 @@ class GdOptions:
             original leaves the newest gradient where the jitter had put it.
         patience: stop a unit whose activation has not risen for so many iterations; 0 is never.
         retries: how often a unit without gradient starts anew, from other noise.
+        canvas: "image", or "field": only what the units see varies, and a margin as wide as the
+            jitter; jitter, blur and clips are for that part alone, the rest is left blank.
     """
 
     feature_weight: float = 1.0
@@ -75,6 +77,7 @@ class GdOptions:
     unshift_momentum: bool = False
     patience: int = 0
     retries: int = 0
+    canvas: str = "image"
 
 
 @dataclass(frozen=True)
@@ -141,7 +144,8 @@ class DgnLbfgsOptions:
 
 Options = GdOptions | LbfgsOptions | DgnGdOptions | DgnLbfgsOptions
 
-SOLVERS = ("batched", "scipy")
+# What options that are words may say.
+CHOICES = {"solver": ("batched", "scipy"), "canvas": ("image", "field")}
 
 METHODS: dict[str, type[Options]] = {
     "gd": GdOptions,
@@ -242,7 +246,8 @@ def _checked(name: str, kind: str, value: Any) -> Any:
         _require(isinstance(value, bool), name, value, "true or false")
         return value
     if kind == "str":
-        _require(value in SOLVERS, name, value, " or ".join(SOLVERS))
+        choices = CHOICES[name.rpartition(".")[2]]
+        _require(value in choices, name, value, " or ".join(choices))
         return value
     if kind == "int":
         least = 0 if name.endswith(("jitter_size", "patience", "retries")) else 1

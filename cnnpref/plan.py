@@ -17,7 +17,7 @@ from cnnpref.selection import Shape, select_position, select_units
 from cnnpref.series import Batch, Origin, Series, escape
 
 # Part of every key. Raise it when the same config gives other images or other unit files.
-RESULTS_VERSION = 1
+RESULTS_VERSION = 2
 
 UNIT_RANKS = (1, 3)  # of the layers that have units: (C,) and (C, H, W)
 

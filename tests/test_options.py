@@ -39,6 +39,7 @@ REFERENCE: dict[str, dict[str, Any]] = {
 
 # What the original does not have, or has no choice of: as there, unless asked for.
 BEYOND = {"unshift_momentum": False, "patience": 0, "retries": 0, "solver": "scipy"}
+BEYOND |= {"canvas": "image"}
 
 # The settings of the original's examples, as they are used.
 _GD = {
@@ -192,3 +193,10 @@ def test_the_solver_is_chosen_by_name(method: str) -> None:
 def test_powers_of_ten_as_yaml_reads_them() -> None:
     """YAML takes 1e-10 for text, and it is the default of lr_end."""
     assert resolve("gd", "reference", {"lr_end": "1e-10"}) == resolve("gd", "reference")
+
+
+def test_the_canvas_is_chosen_by_name() -> None:
+    assert resolve("gd", "lower").canvas == "image"
+    assert resolve("gd", "lower", {"canvas": "field"}).canvas == "field"
+    told = refusal("gd", canvas="box")
+    assert told == "option gd.canvas: got 'box', allowed is image or field"
