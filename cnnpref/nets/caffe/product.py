@@ -24,6 +24,7 @@ from cnnpref.nets.caffe.layer import (
     pair,
     require,
 )
+from cnnpref.nets.caffe.strided import strided, suits
 from cnnpref.nets.kernels import fast, linear
 
 
@@ -125,6 +126,8 @@ class Convolution(_Kernel):
             # one position: convolutions sum it in another order for few images than for many
             top = linear(x.flatten(1), self.weights[0].flatten(1), self._bias())
             return top.reshape(*top.shape, *(1,) * self.ndim)
+        if fast() and self.ndim == 2 and suits(x, self.stride, self.dilation, self.group):
+            return strided(*self._laid_out(x), self._bias(), self.stride[0], (pad[0], pad[1]))
         convolve: Callable[..., Tensor] = (F.conv1d, F.conv2d, F.conv3d)[self.ndim - 1]
         geometry = (self.stride, pad, self.dilation, self.group)
         return convolve(*self._laid_out(x), self._bias(), *geometry)
