@@ -111,6 +111,16 @@ def test_one_channel_of_a_convolution(
     compare(net, "c", cnnpref.Objective.units(net, "c", [5, 0, 3, 3], positions).index)
 
 
+@pytest.mark.parametrize(
+    "parameters",
+    ["", "local_size: 3 alpha: 2 beta: 0.5 k: 2", "local_size: 7 alpha: 0.5 beta: 1.5", "k: 0.1"],
+)
+def test_normalisation_across_channels(parameters: str, tmp_path: Path) -> None:
+    text = INPUT + layer("c", "Convolution", "data", CONVOLUTION.format("kernel_size: 3"))
+    net = random_net(tmp_path, text + layer("n", "LRN", "c", f"lrn_param {{ {parameters} }}"))
+    compare(net, "n", cnnpref.Objective.units(net, "n", [5, 0, 3], "all").index)
+
+
 @pytest.mark.parametrize("parameters", ["", "transpose: true", "bias_term: false", "axis: 2"])
 def test_one_unit_of_an_inner_product(parameters: str, tmp_path: Path) -> None:
     given = f"inner_product_param {{ num_output: 5 {parameters} }}"
