@@ -102,7 +102,10 @@ def maximise(
     param = _param(net, method, options, generator, readout.box, faithful)
     sources = _streams(objective, each) if draws is None else list(draws)
     task = _Task(net, objective, readout, param, options, sources, initial, observe)
-    with faithful_kernels() if faithful else fast_kernels():
+    precision = "float32"  # L-BFGS needs all bits: its first steps vanish where pixels are rounded
+    if isinstance(options, GdOptions | DgnGdOptions):
+        precision = options.precision
+    with faithful_kernels() if faithful else fast_kernels(precision):
         solution = task.solve(in_company=not faithful and draws is None)
         for attempt in range(1, options.retries + 1):
             dead = [row for row, s in enumerate(solution.status) if s == Status.ZERO_GRADIENT]

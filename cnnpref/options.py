@@ -37,6 +37,7 @@ class GdOptions:
         retries: how often a unit without gradient starts anew, from other noise.
         canvas: "image", or "field": only what the units see varies, and a margin as wide as the
             jitter; jitter, blur and clips are for that part alone, the rest is left blank.
+        precision: "tf32" rounds the factors of products to 10 bits, on GPUs that can; "float32".
     """
 
     feature_weight: float = 1.0
@@ -78,6 +79,7 @@ class GdOptions:
     patience: int = 0
     retries: int = 0
     canvas: str = "image"
+    precision: str = "float32"
 
 
 @dataclass(frozen=True)
@@ -111,6 +113,7 @@ class DgnGdOptions:
         decay_start, decay_end: share of the features that is lost per iteration.
         patience: stop a unit whose activation has not risen for so many iterations; 0 is never.
         retries: how often a unit without gradient starts anew, from other features.
+        precision: "tf32" rounds the factors of products to 10 bits, on GPUs that can; "float32".
     """
 
     feature_weight: float = 1.0
@@ -123,6 +126,7 @@ class DgnGdOptions:
     decay_end: float = 0.01
     patience: int = 0
     retries: int = 0
+    precision: str = "float32"
 
 
 @dataclass(frozen=True)
@@ -145,7 +149,11 @@ class DgnLbfgsOptions:
 Options = GdOptions | LbfgsOptions | DgnGdOptions | DgnLbfgsOptions
 
 # What options that are words may say.
-CHOICES = {"solver": ("batched", "scipy"), "canvas": ("image", "field")}
+CHOICES = {
+    "solver": ("batched", "scipy"),
+    "canvas": ("image", "field"),
+    "precision": ("float32", "tf32"),
+}
 
 METHODS: dict[str, type[Options]] = {
     "gd": GdOptions,

@@ -39,7 +39,7 @@ REFERENCE: dict[str, dict[str, Any]] = {
 
 # What the original does not have, or has no choice of: as there, unless asked for.
 BEYOND = {"unshift_momentum": False, "patience": 0, "retries": 0, "solver": "scipy"}
-BEYOND |= {"canvas": "image"}
+BEYOND |= {"canvas": "image", "precision": "float32"}
 
 # The settings of the original's examples, as they are used.
 _GD = {
@@ -193,6 +193,14 @@ def test_the_solver_is_chosen_by_name(method: str) -> None:
 def test_powers_of_ten_as_yaml_reads_them() -> None:
     """YAML takes 1e-10 for text, and it is the default of lr_end."""
     assert resolve("gd", "reference", {"lr_end": "1e-10"}) == resolve("gd", "reference")
+
+
+@pytest.mark.parametrize("method", ["gd", "dgn_gd"])
+def test_the_precision_is_chosen_by_name(method: str) -> None:
+    assert resolve(method, "lower").precision == "float32"
+    told = refusal(method, precision="half")
+    assert told == f"option {method}.precision: got 'half', allowed is float32 or tf32"
+    assert "unknown option of method 'lbfgs': 'precision'" in refusal("lbfgs", precision="tf32")
 
 
 def test_the_canvas_is_chosen_by_name() -> None:

@@ -39,12 +39,18 @@ def find_device(name: str | torch.device) -> torch.device:
 
 
 @contextmanager
-def fast_kernels() -> Iterator[None]:
-    """Let everything inside, forward and backward, use the fastest float32 kernels."""
-    token = _fast.set(True)
+def fast_kernels(precision: str = "float32") -> Iterator[None]:
+    """Let everything inside, forward and backward, use the fastest kernels.
+
+    Args:
+        precision: "float32", or "tf32": GPUs that can, round the factors of products to 10 bits.
+    """
+    token, switches = _fast.set(True), _tf32()
+    _set_tf32(precision == "tf32", precision == "tf32")
     try:
         yield
     finally:
+        _set_tf32(*switches)
         _fast.reset(token)
 
 
@@ -62,12 +68,25 @@ def faithful_kernels() -> Iterator[None]:
     if _fast.get():
         yield
         return
-    onednn, tf32 = bool(torch.backends.mkldnn.enabled), bool(torch.backends.cudnn.allow_tf32)
-    _select(False, False)
+    backends: Any = torch.backends  # whose switches have no usable static type
+    onednn, tf32 = bool(backends.mkldnn.enabled), _tf32()
+    backends.mkldnn.enabled = False
+    _set_tf32(False, False)
     try:
         yield
     finally:
-        _select(onednn, tf32)
+        backends.mkldnn.enabled = onednn
+        _set_tf32(*tf32)
+
+
+def _tf32() -> tuple[bool, bool]:
+    """Whether matrix products and convolutions on a GPU round their factors to 10 bits."""
+    return torch.backends.cuda.matmul.allow_tf32, torch.backends.cudnn.allow_tf32
+
+
+def _set_tf32(matmul: bool, cudnn: bool) -> None:
+    backends: Any = torch.backends
+    backends.cuda.matmul.allow_tf32, backends.cudnn.allow_tf32 = matmul, cudnn
 
 
 def linear(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
@@ -79,9 +98,3 @@ def linear(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
     if lacking <= 0:
         return F.linear(x, weight, bias)
     return F.linear(F.pad(x, (0, 0, 0, lacking)), weight, bias)[: len(x)]
-
-
-def _select(onednn: bool, tf32: bool) -> None:
-    backends: Any = torch.backends  # whose switches have no usable static type
-    backends.mkldnn.enabled = onednn
-    backends.cudnn.allow_tf32 = tf32
