@@ -11,13 +11,12 @@ import torch
 from torch import Tensor
 
 from cnnpref import transform
-from cnnpref.optim.descent import Steps
+from cnnpref.optim.descent import Step, Steps
 from cnnpref.optim.problem import per_row
 from cnnpref.options import DgnGdOptions, GdOptions
 from cnnpref.param import Draws
 from cnnpref.schedule import Linear
 
-Step = Callable[[Tensor, int], Tensor]
 Edit = Callable[[Tensor, Tensor, int], Tensor]
 Clip = Callable[[Tensor, Tensor, float], Tensor]
 
@@ -33,8 +32,8 @@ def image_steps(o: GdOptions, sources: Sequence[Draws], scales: Tensor) -> Steps
     shifts: dict[str, Any] = {}
     if o.image_jitter:
         offsets = _jitter_offsets(o, sources).to(scales.device)  # (iterations, 2, B)
-        shifts["shift"] = lambda x, t: transform.shift(x, *offsets[t])
-        shifts["unshift"] = lambda x, t: transform.shift(x, *-offsets[t])
+        shifts["shift"] = lambda x, t, rows: transform.shift(x, *offsets[t, :, rows])
+        shifts["unshift"] = lambda x, t, rows: transform.shift(x, *-offsets[t, :, rows])
     return Steps(
         **shifts,
         penalties=_penalties(o, scales),
@@ -46,7 +45,7 @@ def image_steps(o: GdOptions, sources: Sequence[Draws], scales: Tensor) -> Steps
 
 def latent_steps(o: DgnGdOptions, lower: Tensor, upper: Tensor) -> Steps:
     """The original's iteration on a generator's features: decay, then the bounds."""
-    return Steps(finish=[_decay(o), lambda x, _t: x.clamp(lower, upper)])
+    return Steps(finish=[_decay(o), lambda x, _t, _rows: x.clamp(lower, upper)])
 
 
 def _jitter_offsets(o: GdOptions, sources: Sequence[Draws]) -> Tensor:
@@ -57,8 +56,8 @@ def _jitter_offsets(o: GdOptions, sources: Sequence[Draws]) -> Tensor:
 
 def _penalties(o: GdOptions, scales: Tensor) -> list[Step]:
     def penalty(gradient: Callable[[Tensor], Tensor], weight: Linear) -> Step:
-        def added(x: Tensor, t: int) -> Tensor:
-            r = gradient(x) / per_row(scales, x) ** 2
+        def added(x: Tensor, t: int, rows: slice) -> Tensor:
+            r = gradient(x) / per_row(scales[rows], x) ** 2
             return weight(t) * (transform.unit_mean(r) if o.grad_normalize else r)
 
         return added
@@ -104,10 +103,10 @@ def _clip_small_contribution(x: Tensor, g: Tensor, pct: float) -> Tensor:
 
 def _finish(o: GdOptions) -> list[Step]:
     sigma = Linear(o.sigma_start, o.sigma_end, o.iter_n)
-    blurring: list[Step] = [lambda x, t: transform.blur(x, sigma(t))]
+    blurring: list[Step] = [lambda x, t, _rows: transform.blur(x, sigma(t))]
     return [_decay(o), *(blurring if o.image_blur else [])]
 
 
 def _decay(o: GdOptions | DgnGdOptions) -> Step:
     decay = Linear(o.decay_start, o.decay_end, o.iter_n)
-    return lambda x, t: x * (1 - decay(t))
+    return lambda x, t, _rows: x.mul_(1 - decay(t))

@@ -17,6 +17,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import torch
+from live_public import FLAVOURS, public
 from small import random_net
 from torch import Tensor
 
@@ -285,12 +286,13 @@ class Pair(NamedTuple):
     """One net, read by ourselves, live, and live as a net of ours."""
 
     ours: CaffeNet
-    live: Net
+    live: Any
     net: PycaffeNet
 
 
-def pair(folder: Path, text: str, release: str = "rc3") -> Pair:
-    """The net of a prototxt with random weights."""
+def pair(folder: Path, text: str, kind: str = "rc3") -> Pair:
+    """The net of a prototxt with random weights; of a release, or with a public flavour of one."""
     ours = random_net(folder, text, 0.3)
-    live = Net(folder / "net.prototxt", ours, release)
-    return Pair(ours, live, cnnpref.load_pycaffe(live, ours.space.mean))
+    live = Net(folder / "net.prototxt", ours, "1.0" if kind.endswith("1.0") else "rc3")
+    shown = public(live, kind) if kind in FLAVOURS else live
+    return Pair(ours, shown, cnnpref.load_pycaffe(shown, ours.space.mean))

@@ -7,51 +7,36 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
 import torch
 from live_caffe import FORCE, Aborted, Pair, pair
+from live_checks import BRANCHED, check, gradient, image, noise, refusal
 from prototxts import layer
 from small import GENERATOR, NET
-from torch import Tensor
 
 import cnnpref
-from cnnpref.errors import UserError
 from cnnpref.nets.kernels import faithful_kernels
 
-CONV = "convolution_param {{ num_output: {} kernel_size: 3 pad: 1 }}"
-# Splits of the input and of a blob in the middle, a layer whose blob has another name, one with
-# two tops, branches that join.
-BRANCHED = (
-    'name: "branched" input: "image" input_shape { dim: 1 dim: 3 dim: 9 dim: 8 }\n'
-    + layer("stem", "Convolution", "image", CONV.format(4)).replace('top: "stem"', 'top: "trunk"')
-    + layer("relu", "ReLU", "trunk").replace('top: "relu"', 'top: "trunk"')
-    + layer("skip", "Convolution", "image", CONV.format(4))
-    + layer("left", "Convolution", "trunk", CONV.format(2))
-    + layer("right", "Convolution", "trunk", CONV.format(2))
-    + layer("joined", "Concat", ["left", "right"])
-    + layer("sum", "Eltwise", ["joined", "skip", "trunk"])
-    + layer("cut", "Slice", "sum").replace('top: "cut"', 'top: "first" top: "second"')
-    + layer("fc", "InnerProduct", "second", "inner_product_param { num_output: 5 }")
-    + layer("best", "ArgMax", "fc")
-)
+PRIVATE = ["rc3", "1.0"]
+LINKED = [*PRIVATE, "linked", "linked 1.0"]  # the net tells what its layers read and write
+ALL = [*LINKED, "named", "bare"]
 
 
-@pytest.fixture(scope="module", params=["rc3", "1.0"])
-def release(request: pytest.FixtureRequest) -> str:
-    return str(request.param)
+def of_kinds(kinds: list[str]) -> pytest.MarkDecorator:
+    """Run a test on live nets that show no more than these."""
+    return pytest.mark.parametrize("kind", kinds, scope="module")
 
 
 @pytest.fixture(scope="module")
-def small(release: str, tmp_path_factory: pytest.TempPathFactory) -> Pair:
-    return pair(tmp_path_factory.mktemp("small"), FORCE + NET, release)
+def small(kind: str, tmp_path_factory: pytest.TempPathFactory) -> Pair:
+    return pair(tmp_path_factory.mktemp("small"), FORCE + NET, kind)
 
 
 @pytest.fixture(scope="module")
-def branched(release: str, tmp_path_factory: pytest.TempPathFactory) -> Pair:
-    return pair(tmp_path_factory.mktemp("branched"), FORCE + BRANCHED, release)
+def branched(kind: str, tmp_path_factory: pytest.TempPathFactory) -> Pair:
+    return pair(tmp_path_factory.mktemp("branched"), FORCE + BRANCHED, kind)
 
 
 @pytest.fixture(autouse=True)
@@ -61,32 +46,7 @@ def kernels_of_caffe() -> Iterator[None]:
         yield
 
 
-def noise(shape: Any, seed: int = 0) -> Tensor:
-    return torch.randn(*shape, generator=torch.Generator().manual_seed(seed))
-
-
-def image(net: cnnpref.Net, rows: int = 1, seed: int = 0) -> Tensor:
-    return 50 * noise((rows, *net.input_shape), seed).requires_grad_()
-
-
-def gradient(values: Tensor, x: Tensor) -> Tensor:
-    """Of a random combination of the values."""
-    (found,) = torch.autograd.grad((values * noise(values.shape, 9)).sum(), x, retain_graph=True)
-    return found
-
-
-def check(found: Tensor, wanted: Tensor) -> None:
-    scale = float(wanted.detach().abs().max())
-    torch.testing.assert_close(found, wanted, rtol=1e-5, atol=1e-6 * scale)
-
-
-def refusal(function: Any, *arguments: Any) -> str:
-    with pytest.raises(UserError) as caught:
-        function(*arguments)
-    assert "\n" not in str(caught.value)
-    return str(caught.value)
-
-
+@of_kinds(LINKED)
 def test_layers_and_blobs_have_the_names_shapes_and_order_of_the_prototxt(
     small: Pair, branched: Pair
 ) -> None:
@@ -95,23 +55,27 @@ def test_layers_and_blobs_have_the_names_shapes_and_order_of_the_prototxt(
         assert net.blobs == ours.blobs
         assert net.input_shape == ours.input_shape
     live = branched.live
-    assert [name for name in live._layer_names if name.endswith("split")] == [
+    names = getattr(live, "_layer_names", live.top_names)
+    assert [name for name in names if name.endswith("split")] == [
         "image_input_0_split",
         "trunk_relu_0_split",
     ]
     assert sum("split" in name for name in live.blobs) == 5
 
 
+@of_kinds(ALL)
 def test_activations_and_gradients_are_those_of_the_files(small: Pair, branched: Pair) -> None:
     """Whatever the batch is, and was before."""
     for ours, _, net in (small, branched):
-        for rows, name in [(r, n) for n in ours.layers for r in (1, 3, 2) if n != "best"]:
+        names = [name for name in ours.layers if name in net.layers and name != "best"]
+        for rows, name in [(rows, name) for name in names for rows in (1, 3, 2)]:
             x, y = image(ours, rows, rows), image(ours, rows, rows)
             found, wanted = net.activations(x, name), ours.activations(y, name)
             check(found, wanted)
             check(gradient(found, x), gradient(wanted, y))
 
 
+@of_kinds([*LINKED, "named"])
 def test_a_layer_comes_before_its_relu_in_place_and_a_blob_after(small: Pair) -> None:
     x = image(small.net)
     conv = small.net.activations(x, "conv1")
@@ -124,6 +88,7 @@ def test_a_layer_comes_before_its_relu_in_place_and_a_blob_after(small: Pair) ->
         check(gradient(rectified, x), gradient(conv.relu(), x))
 
 
+@of_kinds([*LINKED, "named"])
 def test_blobs_are_had_together_each_with_its_gradient(branched: Pair) -> None:
     names = ["trunk", "image", "joined", "second", "fc"]
     found, wanted = [], []
@@ -138,6 +103,7 @@ def test_blobs_are_had_together_each_with_its_gradient(branched: Pair) -> None:
         check(mine, theirs)
 
 
+@of_kinds(PRIVATE)
 def test_a_pass_may_start_in_the_middle(branched: Pair) -> None:
     """What is given stands for what its layers would make; only what comes after it is run."""
     starts = [({"trunk": (4, 9, 8), "image": (3, 9, 8)}, "fc"), ({"sum": (4, 9, 8)}, "fc")]
@@ -152,6 +118,7 @@ def test_a_pass_may_start_in_the_middle(branched: Pair) -> None:
             check(mine, theirs)
 
 
+@of_kinds(PRIVATE)
 def test_what_is_needed_must_be_given(branched: Pair) -> None:
     forward, trunk = branched.net.forward, noise((1, 4, 9, 8))
     assert "give its input 'image' too" in refusal(forward, {"trunk": trunk}, ["fc"])
@@ -168,6 +135,7 @@ def test_what_is_needed_must_be_given(branched: Pair) -> None:
     assert message == "blob 'image' of net 'pycaffe' has shape [3, 9, 8], got [3, 9, 9]"
 
 
+@of_kinds(ALL)
 def test_diffs_left_in_other_branches_do_not_count(branched: Pair) -> None:
     """By Caffe's own functions they do: this is what the adapter guards against."""
     ours, live, net = branched
@@ -181,6 +149,7 @@ def test_diffs_left_in_other_branches_do_not_count(branched: Pair) -> None:
     check(gradient(net.activations(y, "left"), y), wanted)
 
 
+@of_kinds(ALL)
 @pytest.mark.parametrize("between", ["pass", "batch", "layer", "user"])
 def test_a_gradient_is_that_of_its_own_pass(small: Pair, between: str) -> None:
     """Other passes between a pass and its gradient do no harm."""
@@ -197,19 +166,21 @@ def test_a_gradient_is_that_of_its_own_pass(small: Pair, between: str) -> None:
     check(gradient(found, x), gradient(ours.activations(y, "norm1"), y))
 
 
-def test_a_layer_in_place_goes_back_from_what_it_left_itself(tmp_path: Path) -> None:
+@of_kinds(["rc3", "linked", "named"])
+def test_a_layer_in_place_goes_back_from_what_it_left_itself(kind: str, tmp_path: Path) -> None:
     """Not from what a later layer in place made of that, on the same image."""
     tanh = layer("tanh", "TanH", "conv1").replace('top: "tanh"', 'top: "conv1"')
     text = FORCE + NET.replace('layer { name: "relu1"', tanh + 'layer { name: "relu1"')
-    ours, _, net = pair(tmp_path, text)
+    ours, _, net = pair(tmp_path, text, kind)
     x = (image(net) / 500).detach().requires_grad_()
     found = net.activations(x, "tanh")
     net.activations(x, "fc")
     check(gradient(found, x), gradient(ours.activations(x, "tanh"), x))
 
 
-def test_without_force_backward_the_first_gradient_says_so(tmp_path: Path) -> None:
-    ours, _, net = pair(tmp_path, NET)
+@of_kinds(ALL)
+def test_without_force_backward_the_first_gradient_says_so(kind: str, tmp_path: Path) -> None:
+    ours, _, net = pair(tmp_path, NET, kind)
     x = image(net)
     found = net.activations(x, "conv2")
     check(found, ours.activations(x, "conv2"))
@@ -219,8 +190,9 @@ def test_without_force_backward_the_first_gradient_says_so(tmp_path: Path) -> No
     assert "load_caffe" in message
 
 
-def test_a_gradient_that_is_zero_is_no_such_case(tmp_path: Path) -> None:
-    ours, _, net = pair(tmp_path, FORCE + NET)
+@of_kinds(ALL)
+def test_a_gradient_that_is_zero_is_no_such_case(kind: str, tmp_path: Path) -> None:
+    ours, _, net = pair(tmp_path, FORCE + NET, kind)
     for weight in ours.parameters():
         if weight.shape[0] == 9:
             weight[3] = 0  # and so it is in the live net
@@ -229,6 +201,7 @@ def test_a_gradient_that_is_zero_is_no_such_case(tmp_path: Path) -> None:
     assert not gradient(dead, x).any()
 
 
+@of_kinds(LINKED)
 def test_a_layer_that_caffe_cannot_go_back_through_is_told(branched: Pair) -> None:
     """Caffe would end the process."""
     with pytest.raises(Aborted):
@@ -238,6 +211,7 @@ def test_a_layer_that_caffe_cannot_go_back_through_is_told(branched: Pair) -> No
     assert "the image cannot influence layer 'best' of 'pycaffe'" in message
 
 
+@of_kinds(ALL)
 def test_weights_are_those_of_the_live_net(small: Pair) -> None:
     ours, live, net = small
     for mine, theirs in zip(net.parameters(), ours.parameters(), strict=True):
@@ -246,9 +220,10 @@ def test_weights_are_those_of_the_live_net(small: Pair) -> None:
     assert np.shares_memory(first.numpy(), live.params["conv1"][0].data)
 
 
-def test_a_fixed_batch_is_kept(tmp_path: Path) -> None:
+@of_kinds([*PRIVATE, "linked 1.0", "named", "bare"])
+def test_a_fixed_batch_is_kept(kind: str, tmp_path: Path) -> None:
     """Of Reshape's `dim: 1` Caffe makes an error that ends the process."""
-    ours, live, net = pair(tmp_path, FORCE + GENERATOR)
+    ours, live, net = pair(tmp_path, FORCE + GENERATOR, kind)
     live.blobs["feat"].reshape(2, 16)
     with pytest.raises(Aborted):
         live.forward()
@@ -257,13 +232,14 @@ def test_a_fixed_batch_is_kept(tmp_path: Path) -> None:
     found, wanted = (n.forward({"feat": a}, ["made"])["made"] for n, a in ((net, z), (ours, y)))
     check(found, wanted)
     check(gradient(found, z), gradient(wanted, y))
-    assert live.blobs["feat"].shape == (1, 16)
+    assert live.blobs["feat"].data.shape == (1, 16)
 
 
+@of_kinds(ALL)
 @pytest.mark.parametrize("rows", [1, 2, 3, 4])
-def test_a_fixed_batch_of_several_is_filled_up(tmp_path: Path, rows: int) -> None:
+def test_a_fixed_batch_of_several_is_filled_up(kind: str, tmp_path: Path, rows: int) -> None:
     text = FORCE + GENERATOR.replace("{ dim: 1 ", "{ dim: 2 ")
-    ours, _, net = pair(tmp_path, text)
+    ours, _, net = pair(tmp_path, text, kind)
     z, y = noise((rows, 16)).requires_grad_(), noise((rows, 16)).requires_grad_()
     found, wanted = (n.forward({"feat": a}, ["made"])["made"] for n, a in ((net, z), (ours, y)))
     check(found, wanted)

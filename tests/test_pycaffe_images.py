@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 import torch
 from live_caffe import FORCE, Classifier, Net, Pair, pair
+from live_public import FLAVOURS, public
 from small import GENERATOR, NET, random_net
 
 import cnnpref
@@ -45,13 +46,21 @@ FACES = {
 
 
 @pytest.fixture(scope="module")
-def small(tmp_path_factory: pytest.TempPathFactory) -> Pair:
-    return pair(tmp_path_factory.mktemp("small"), FORCE + NET)
+def kind() -> str:
+    return "rc3"
 
 
 @pytest.fixture(scope="module")
-def maker(tmp_path_factory: pytest.TempPathFactory) -> Pair:
-    return pair(tmp_path_factory.mktemp("maker"), FORCE + GENERATOR)
+def small(kind: str, tmp_path_factory: pytest.TempPathFactory) -> Pair:
+    return pair(tmp_path_factory.mktemp("small"), FORCE + NET, kind)
+
+
+@pytest.fixture(scope="module")
+def maker(kind: str, tmp_path_factory: pytest.TempPathFactory) -> Pair:
+    return pair(tmp_path_factory.mktemp("maker"), FORCE + GENERATOR, kind)
+
+
+of_kinds = pytest.mark.parametrize("kind", ["rc3", "named", "bare"], scope="module")
 
 
 def classifier(folder: Path, text: str = NET, **settings: Any) -> Classifier:
@@ -106,13 +115,14 @@ def test_anything_else_is_refused(thing: Any) -> None:
         assert f"wanted, got {type(thing).__name__!r}, which has no 'inputs'; load_caffe" in message
 
 
-def test_an_older_pycaffe_is_refused(small: Pair) -> None:
-    """It does not tell which blobs a layer reads and writes."""
+def test_a_net_with_too_little_is_refused(small: Pair) -> None:
     names = ("inputs", "blobs", "params", "layers", "_layer_names", "_blob_names", "_forward")
     old = SimpleNamespace(**{name: getattr(small.live, name) for name in names})
     message = refusal(cnnpref.load_pycaffe, old)
-    assert "pycaffe (Caffe 1.0.0-rc3 or later) wanted" in message
-    assert "has no '_top_ids'" in message
+    assert message == (
+        "a net of cnnpref or of pycaffe wanted, got 'SimpleNamespace', which has no 'forward'; "
+        "load_caffe reads Caffe's files"
+    )
 
 
 def test_a_net_without_input_is_refused(tmp_path: Path) -> None:
@@ -121,18 +131,20 @@ def test_a_net_without_input_is_refused(tmp_path: Path) -> None:
     assert "make it of the deploy prototxt" in refusal(cnnpref.load_pycaffe, live)
 
 
+@of_kinds
 @pytest.mark.parametrize("layer", ["conv1", "fc"])
 @pytest.mark.parametrize("method", METHODS)
-def test_generate_image(tmp_path: Path, maker: Pair, method: str, layer: str) -> None:
+def test_generate_image(tmp_path: Path, maker: Pair, kind: str, method: str, layer: str) -> None:
     """Of live nets, a Classifier and a Net, given as they are: the image of the nets read."""
     ours = random_net(tmp_path, FORCE + NET)
     mean = np.array(ours.space.mean)[:, None, None]
     live = Classifier(tmp_path / "net.prototxt", ours, mean=mean, channel_swap=(2, 1, 0))
+    shown = public(live, kind) if kind in FLAVOURS else live
     mask = np.zeros(ours.layers[layer])
     mask[(3, 4, 4) if layer == "conv1" else 3] = 1
     quiet = {"disp": False} if "lbfgs" in method else {"disp_every": 0}
     images = []
-    for nets in ((maker.live, live), (maker.ours, ours)):
+    for nets in ((maker.live, shown), (maker.ours, ours)):
         np.random.seed(3)  # noqa: NPY002  (from which the original draws)
         given = nets if method.startswith("dgn") else nets[1:]
         images.append(FACES[method](*given, layer, mask, **SHORT[method], **quiet))
@@ -140,6 +152,7 @@ def test_generate_image(tmp_path: Path, maker: Pair, method: str, layer: str) ->
     np.testing.assert_allclose(images[0], images[1], atol=1e-4 * scale)
 
 
+@of_kinds
 @pytest.mark.parametrize("method", METHODS)
 def test_maximise_in_batches(small: Pair, maker: Pair, method: str) -> None:
     units, options = [4, 0, 7], resolve(method, "higher", SHORT[method])
@@ -171,15 +184,18 @@ def test_a_lone_unit_is_as_in_a_batch_to_the_bit(small: Pair) -> None:
     assert np.array_equal(together.images[1], alone.images[0])
 
 
-def test_helpers(small: Pair) -> None:
+@of_kinds
+def test_helpers(small: Pair, kind: str) -> None:
     ours, live, net = small
-    names = ["fc", "conv1", "relu1", "pool1", "data"]
+    relu1 = [] if kind == "bare" else ["relu1"]  # whose name it does not tell
+    names = ["fc", "conv1", *relu1, "pool1", "data"]
     found, wanted = (utils.get_cnn_features(n, RGB, names) for n in (net, ours))
     for name in names:
         np.testing.assert_allclose(found[name], wanted[name], rtol=1e-5, atol=1e-4)
     masks = utils.create_feature_masks(utils.get_cnn_features(live, RGB, ["conv2"]))
     assert masks["conv2"].shape == (12, 4, 4)
-    assert utils.sort_layer_list(live, ["fc", "relu1", "conv1"]) == ["conv1", "relu1", "fc"]
+    relu1 = relu1 if kind == "rc3" else []  # is in `layers`
+    assert utils.sort_layer_list(live, ["fc", *relu1, "conv1"]) == ["conv1", *relu1, "fc"]
     images = np.random.default_rng(2).integers(0, 256, (3, 20, 20, 3))
     ranges = [activation_range(n, images, "conv2") for n in (net, ours)]
     np.testing.assert_allclose(*ranges, rtol=1e-4, atol=1e-3)

@@ -15,9 +15,9 @@ from serving import Zoo
 
 import cnnpref
 from cnnpref.image import InputSpace
-from cnnpref.nets.caffe import CaffeNet, read_caffemodel, read_graph
-from cnnpref.nets.caffe.files import blob_array
+from cnnpref.nets.caffe import CaffeNet, read_graph
 from cnnpref.nets.caffe.graph import Graph
+from cnnpref.nets.caffe.wire import stored_layers
 from cnnpref.nets.zoo import Entry, find, read_zoo
 from cnnpref.param import Generator, Latent
 
@@ -168,10 +168,10 @@ def test_squeezenet_takes_its_weights_and_gives_the_same() -> None:
     x = torch.from_numpy(nets[0].space.encode(image))
     for layer in ("conv1", "fire5/expand3x3", "fire9/concat", "conv10"):
         torch.testing.assert_close(*(net.activations(x, layer) for net in nets))
-    held = {name for name, blobs in read_caffemodel(weights).items() if blobs}
+    held = {name for name, blobs in stored_layers(weights).items() if blobs}
     assert held == graph("squeezenet1.0").wanted.keys()
-    (first, *_) = read_caffemodel(weights)["conv1"]
-    assert blob_array(first).shape == (96, 3, 7, 7)
+    (first, *_) = stored_layers(weights)["conv1"]
+    assert first.shape == (96, 3, 7, 7)
 
 
 @pytest.mark.parametrize("name", [name for name in PARAMETERS if name.startswith("generator")])

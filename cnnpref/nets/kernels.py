@@ -45,6 +45,11 @@ def fast_kernels() -> Iterator[None]:
         _fast.reset(token)
 
 
+def fast() -> bool:
+    """Whether this is inside `fast_kernels`."""
+    return _fast.get()
+
+
 @contextmanager
 def faithful_kernels() -> Iterator[None]:
     """Let everything inside, forward and backward, use the kernels that match Caffe best.

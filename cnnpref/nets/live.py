@@ -6,129 +6,24 @@ in anew, and a gradient is taken only from the state that its own forward pass l
 
 from __future__ import annotations
 
-import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
 from cnnpref.errors import UserError
-
-Array = npt.NDArray[np.float32]
-
-
-class LiveBlob(Protocol):
-    """A blob of pycaffe; its arrays are views of Caffe's memory, which a reshape may move."""
-
-    @property
-    def data(self) -> Array: ...
-    @property
-    def diff(self) -> Array: ...
-    def reshape(self, *shape: int) -> object: ...
-
-
-class LiveLayer(Protocol):
-    """A layer of pycaffe."""
-
-    @property
-    def type(self) -> str: ...
-
-
-class LiveNet(Protocol):
-    """What is used of a `caffe.Net`: the same from Caffe 1.0.0-rc3 (deepsim) to BVLC's last.
-
-    Layers go by their place: pycaffe's `forward(end=name)` and `backward(start, end)` fail, before
-    2017, where a layer and its blob have different names.
-    """
-
-    inputs: Sequence[str]
-    blobs: Mapping[str, LiveBlob]
-    params: Mapping[str, Iterable[LiveBlob]]
-    layers: Iterable[LiveLayer]
-    _layer_names: Iterable[str]
-    _blob_names: Iterable[str]
-
-    def _top_ids(self, layer: int) -> Iterable[int]: ...
-    def _bottom_ids(self, layer: int) -> Iterable[int]: ...
-    def _forward(self, first: int, last: int) -> object: ...
-    def _backward(self, last: int, first: int) -> object: ...
-
-
-USED = (
-    *("inputs", "blobs", "params", "layers", "_layer_names", "_blob_names"),
-    *("_top_ids", "_bottom_ids", "_forward", "_backward"),
-)
-
-# Caffe has no gradient of these: asked for one, it ends the process.
-_NO_GRADIENT = {"Accuracy", "ArgMax", "Threshold"}
-_SPLIT = re.compile(r".*_\d+_split")
-
-
-@dataclass(frozen=True)
-class Step:
-    """A layer: its place in the net, and the blobs that it reads and writes."""
-
-    place: int
-    name: str
-    kind: str
-    bottoms: Sequence[str]
-    tops: Sequence[str]
-
-    @property
-    def is_split(self) -> bool:
-        """Whether Caffe put it in, as it does where several layers read a blob."""
-        return self.kind == "Split" and bool(_SPLIT.fullmatch(self.name))
-
-
-def read_steps(net: LiveNet) -> list[Step]:
-    """The layers in execution order, without those that only stand for an input."""
-    blobs, inputs = list(net._blob_names), set(net.inputs)
-    steps = []
-    for place, (name, layer) in enumerate(zip(net._layer_names, net.layers, strict=True)):
-        bottoms = [blobs[i] for i in net._bottom_ids(place)]
-        tops = [blobs[i] for i in net._top_ids(place)]
-        if bottoms or not inputs.issuperset(tops):
-            steps.append(Step(place, name, layer.type, bottoms, tops))
-    return steps
-
-
-@dataclass(frozen=True)
-class Route:
-    """How a blob comes about: the layers that lead to it, in execution order."""
-
-    blob: str
-    steps: Sequence[Step]
-
-    @property
-    def read(self) -> set[str]:
-        """The blob itself, and all that the layers read."""
-        return {self.blob, *(bottom for step in self.steps for bottom in step.bottoms)}
-
-    @property
-    def has_gradient(self) -> bool:
-        """Whether Caffe can go it backward."""
-        return _NO_GRADIENT.isdisjoint(step.kind for step in self.steps)
-
-
-def _ranges(steps: Iterable[Step]) -> list[tuple[int, int]]:
-    """The places of layers as runs of consecutive ones, (first, last) each."""
-    runs: list[tuple[int, int]] = []
-    for place in sorted({step.place for step in steps}):
-        first = runs.pop()[0] if runs and runs[-1][1] == place - 1 else place
-        runs.append((first, place))
-    return runs
+from cnnpref.nets.live_runs import Array, LiveBlob, Route, Runner
 
 
 @dataclass(frozen=True)
 class Engine:
-    """A live net, its blobs, and the names of those that gradients are known to reach."""
+    """How a live net is run, its blobs, and the names of those that gradients do reach."""
 
-    net: LiveNet
+    runner: Runner
     blobs: Mapping[str, LiveBlob]
     proven: set[str] = field(default_factory=set)
 
@@ -142,7 +37,7 @@ class Engine:
         """
         read = {blob for route in routes for blob in route.read}
         used = {name: x for name, x in given.items() if name in read}
-        if not all(route.has_gradient for route in routes):
+        if not all(self.runner.has_gradient(route) for route in routes):
             used = {name: x.detach() for name, x in used.items()}
         tops = _Pass.apply(_Job(self, routes, list(used)), *used.values())
         return list(tops)
@@ -158,14 +53,18 @@ class _Job:
 
     def forward(self, given: Sequence[Tensor]) -> list[Tensor]:
         """Run the layers of all routes; the blobs at their ends."""
-        for name, x in zip(self.names, given, strict=True):
-            blob = self.engine.blobs[name]
-            if blob.data.shape != x.shape:
-                blob.reshape(*x.shape)
+        blobs, runner = [self.engine.blobs[name] for name in self.names], self.engine.runner
+        pairs = list(zip(blobs, given, strict=True))
+        others = [(blob, x.shape) for blob, x in pairs if blob.data.shape != x.shape]
+        for blob, shape in others:
+            blob.reshape(*shape)
+        if others:
+            runner.follow()
+        for blob, x in pairs:
             blob.data[...] = x.detach().numpy()
-        for first, last in _ranges(step for route in self.routes for step in route.steps):
-            self.engine.net._forward(first, last)
-        return [torch.from_numpy(self._data(route.blob).copy()) for route in self.routes]
+        runner.forward(self.routes)
+        tops = [self._data(route.blob) for route in self.routes]
+        return [torch.from_numpy(np.array(top, np.float32)) for top in tops]
 
     def left_as_is(self, given: Sequence[Tensor], tops: Sequence[Tensor]) -> bool:
         """Whether the blobs still hold what `forward` put and found there."""
@@ -203,14 +102,13 @@ class _Job:
 
         Diffs that an earlier call left in branches beside the route would be added: they go first.
         """
-        for top in {top for step in route.steps for top in step.tops}:
-            self._diff(top)[...] = 0
+        for name in self.engine.runner.diffs(route):
+            self._diff(name)[...] = 0
         for name in self.names:
             self._diff(name)[...] = unwritten
         self._diff(route.blob)[...] = diff
-        for first, last in reversed(_ranges(route.steps)):
-            self.engine.net._backward(last, first)
-        return [self._diff(name).copy() for name in self.names]
+        self.engine.runner.backward(route)
+        return [np.array(self._diff(name), np.float32) for name in self.names]
 
     def _data(self, blob: str) -> Array:
         return self.engine.blobs[blob].data

@@ -1,12 +1,13 @@
 """A network that lives in pycaffe, a `caffe.Net` or `caffe.Classifier`, as a Net.
 
-Nothing of Caffe is imported: the object itself brings all that is used, which `LiveNet` lists.
+Nothing of Caffe is imported: the object itself brings all that is used. Pycaffe's private members,
+where it has them, tell and do more than its public ones, which are enough.
 """
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Mapping, Sequence
-from typing import Any
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any, cast
 
 import numpy as np
 import torch
@@ -16,8 +17,27 @@ from cnnpref.errors import UserError
 from cnnpref.geometry import Mask
 from cnnpref.image import InputSpace
 from cnnpref.nets.caffe.net import Mean, check_names, read_mean
-from cnnpref.nets.live import USED, Engine, LiveNet, Route, Step, read_steps
-from cnnpref.nets.net import Net
+from cnnpref.nets.live import Engine
+from cnnpref.nets.live_layers import (
+    NAME,
+    Layers,
+    Linked,
+    Unlinked,
+    layer_kinds,
+    layer_names,
+    read_steps,
+)
+from cnnpref.nets.live_runs import (
+    PRIVATE,
+    PUBLIC,
+    ByName,
+    ByPlace,
+    LiveNet,
+    PlacedNet,
+    Route,
+    Runner,
+)
+from cnnpref.nets.net import Net, Shape
 
 AnyNet = Net | LiveNet
 _PROBES = 8  # random images whose gradients show a receptive field
@@ -39,19 +59,21 @@ def load_pycaffe(net: LiveNet, mean: Mean = None) -> PycaffeNet:
     BGR on the 0..255 scale. Whether a GPU computes is set in Caffe (`caffe.set_mode_gpu()`).
 
     Args:
-        net: a `caffe.Net` or `caffe.Classifier` of Caffe 1.0.0-rc3 or later. For gradients its
-            prototxt must say `force_backward: true`. It may be used for other things in between.
+        net: a `caffe.Net` or `caffe.Classifier` of Caffe 1.0.0-rc3 or later, or anything with
+            their public interface: `inputs`, `blobs`, `params`, `forward(end=layer)` and
+            `backward(start=layer)`. For gradients its prototxt must say `force_backward: true`. It
+            may be used for other things in between.
         mean: what was subtracted from the images, as for `load_caffe`; None is what the
             transformer of a Classifier says, averaged over its pixels, or else 0.
 
     Raises:
         UserError: it is no such net, it has no input, or the mean is not one.
     """
-    absent = next((name for name in USED if not hasattr(net, name)), None)
-    if absent:
+    absent = next((name for name in PUBLIC if not hasattr(net, name)), None)
+    if absent and not _has_private(net):
         raise UserError(
-            f"a net of cnnpref or of pycaffe (Caffe 1.0.0-rc3 or later) wanted, got "
-            f"{type(net).__name__!r}, which has no {absent!r}; load_caffe reads Caffe's files"
+            f"a net of cnnpref or of pycaffe wanted, got {type(net).__name__!r}, which has no "
+            f"{absent!r}; load_caffe reads Caffe's files"
         )
     if not net.inputs:
         raise UserError(
@@ -61,29 +83,50 @@ def load_pycaffe(net: LiveNet, mean: Mean = None) -> PycaffeNet:
     return PycaffeNet(net, mean)
 
 
+def _has_private(net: object) -> bool:
+    return all(hasattr(net, name) for name in (*PUBLIC[:3], *PRIVATE))
+
+
+def _read(live: LiveNet) -> tuple[Layers, Runner]:
+    """What the net tells of its layers, and how they are run."""
+    names, kinds = layer_names(live), layer_kinds(live)
+    steps = None if names is None else read_steps(live, names, kinds)
+    if steps is not None and _has_private(live):
+        return Linked(steps, live.inputs), ByPlace(cast(PlacedNet, live))
+    runner = ByName(live, names, kinds)
+    if steps is not None:
+        return Linked(steps, live.inputs), runner
+    return Unlinked(live, names, runner), runner
+
+
 class PycaffeNet(Net):
     """A live pycaffe net as a Net; made by `load_pycaffe`.
 
     The live net is left as the last pass leaves it: its input blob has the batch of the images. A
     net with a layer of type Reshape, whose dimensions may name the batch, keeps its own batch, and
-    the images go through it in portions.
+    the images go through it in portions. So does one that takes no images, as a generator, if it
+    does not tell the types of its layers.
+
+    With the public interface alone, all passes start at the inputs; and where the net does not tell
+    what its layers read and write (`top_names`, `bottom_names`), its `layers` are those that have a
+    blob of their name, and all inputs have to be given. Of the others those that it names
+    (`_layer_names`) can be asked for, if they change anything.
     """
 
     def __init__(self, live: LiveNet, mean: Mean = None) -> None:
-        self.name, self.device = "pycaffe", torch.device("cpu")  # of the tensors, in and out
-        self._live, self._inputs, self._steps = live, list(live.inputs), read_steps(live)
-        self._engine = Engine(live, dict(live.blobs))
-        inner = {top for step in self._steps if step.is_split for top in step.tops}
+        self.name, self.device = NAME, torch.device("cpu")  # of the tensors, in and out
+        self._live, self._inputs = live, list(live.inputs)
+        self._layers, self._runner = _read(live)
+        self._engine = Engine(self._runner, dict(live.blobs))
         shapes = {name: blob.data.shape for name, blob in live.blobs.items()}
-        self.blobs = {name: shape[1:] for name, shape in shapes.items() if name not in inner}
-        self._layers: dict[str, Step] = {}
-        for step in self._steps:
-            if step.tops and not step.is_split:
-                self._layers.setdefault(step.name, step)  # of layers with one name the first
-        self.layers = {name: self.blobs[step.tops[0]] for name, step in self._layers.items()}
+        hidden = self._layers.hidden
+        self.blobs = {name: shape[1:] for name, shape in shapes.items() if name not in hidden}
+        self.layers = {name: self.blobs[top] for name, top in self._layers.tops.items()}
         self.input_shape = self.blobs[self._inputs[0]]
-        self.space = _space(live, mean) if self.input_shape[:1] == (3,) else InputSpace()
-        fixed = any(step.kind == "Reshape" for step in self._steps)
+        image = self.input_shape[:1] == (3,)
+        self.space = _space(live, mean) if image else InputSpace()
+        kinds = layer_kinds(live)
+        fixed = not image if kinds is None else "Reshape" in kinds
         self._batch = shapes[self._inputs[0]][0] if fixed else None
 
     def parameters(self) -> Iterator[Tensor]:
@@ -93,32 +136,24 @@ class PycaffeNet(Net):
 
     def activations(self, images: Tensor, layer: str) -> Tensor:
         self.layer_shape(layer)
-        step, image = self._layers[layer], self._inputs[0]
-        return self._run([self._route(step.tops[0], [image], step.place)], {image: images})[0]
+        top, image = cast(str, self._layers.top(layer)), self._inputs[0]
+        return self._run([self._layers.route(top, [image], layer)], {image: images})[0]
+
+    def layer_shape(self, layer: str) -> Shape:
+        """The shape of a layer, also of one that is not in `layers` but seen from passes."""
+        top = self._layers.top(layer)
+        return super().layer_shape(layer) if top is None else self.blobs[top]
 
     def forward(self, inputs: Mapping[str, Tensor], blobs: Sequence[str]) -> dict[str, Tensor]:
         check_names(f"blob of {self.name!r}", [*inputs, *blobs], self.blobs)
-        routes = [self._route(blob, inputs) for blob in blobs]
+        inner = next((name for name in inputs if name not in self._inputs), None)
+        if inner and self._runner.from_inputs:
+            raise UserError(
+                f"the pycaffe net runs from its inputs alone, {', '.join(map(repr, self._inputs))},"
+                f" not from blob {inner!r}; give an input, or read its files with load_caffe"
+            )
+        routes = [self._layers.route(blob, inputs) for blob in blobs]
         return dict(zip(blobs, self._run(routes, inputs), strict=True))
-
-    def _route(self, blob: str, given: Collection[str], last: int | None = None) -> Route:
-        """The layers, up to the place `last`, that make a blob of those that are given.
-
-        An input is given as it is before a layer changes it in place, any other blob as it is
-        after a full pass: no layer may write to it again.
-        """
-        final = {name for name in given if name not in self._inputs}
-        needed, steps = {blob} - final, []
-        for step in reversed(self._steps):
-            if (last is None or step.place <= last) and needed.intersection(step.tops):
-                needed.update(bottom for bottom in step.bottoms if bottom not in final)
-                steps.append(step)
-        absent = [name for name in self._inputs if name in needed and name not in given]
-        beside = [step for step in steps if final.intersection(step.tops)]
-        absent += [top for step in beside for top in step.tops if top in needed]
-        if absent:
-            raise UserError(f"net {self.name!r}: give its input {', '.join(map(repr, absent))} too")
-        return Route(blob, steps[::-1])
 
     def _run(self, routes: Sequence[Route], given: Mapping[str, Tensor]) -> list[Tensor]:
         """The blobs at the ends of the routes, in portions of the net's batch where it has one."""

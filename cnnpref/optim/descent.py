@@ -13,26 +13,34 @@ from cnnpref.schedule import Linear
 from cnnpref.solution import Optimum, Status
 
 _CHECK_EVERY = 10  # iterations between looks at whether any row still runs: a look stalls a GPU
+_CACHED = 160_000  # numbers: with what is made of them they fill a CPU's cache (measured)
+
+
+Step = Callable[[Tensor, int, slice], Tensor]
+"""(x, t, rows) -> x: variables of some rows, the iteration, which rows of the batch they are."""
 
 
 @dataclass(frozen=True)
 class Steps:
     """What happens in an iteration beside the gradient step; each entry is a step in order.
 
+    An iteration looks at the variables in a moved frame. Everything else happens in their own:
+    what it makes of a pixel does not depend on the place of the pixel, except for penalties.
+
     Attributes:
-        shift, unshift: (x, t) -> x, into a moved frame before the evaluation, and back.
-        penalties: (x, t) -> what is added to the velocity.
-        edits: (x, gradient, t) -> x, after the update, in the moved frame.
-        finish: (x, t) -> x, at the end, in the frame of the image.
+        shift, unshift: into the moved frame, and back.
+        penalties: what is added to the velocity; they see the moved frame.
+        edits: (x, gradient, t) -> x, after the update; may overwrite x.
+        finish: at the end; may overwrite x.
         unshift_newest: whether the newest gradient in the velocity moves back, too. The original
             leaves it where it is.
     """
 
-    shift: Callable[[Tensor, int], Tensor] | None = None
-    unshift: Callable[[Tensor, int], Tensor] | None = None
-    penalties: Sequence[Callable[[Tensor, int], Tensor]] = ()
+    shift: Step | None = None
+    unshift: Step | None = None
+    penalties: Sequence[Step] = ()
     edits: Sequence[Callable[[Tensor, Tensor, int], Tensor]] = ()
-    finish: Sequence[Callable[[Tensor, int], Tensor]] = ()
+    finish: Sequence[Step] = ()
     unshift_newest: bool = False
 
 
@@ -56,23 +64,25 @@ def descend(
         steps: what else happens in an iteration.
         normalise: divide each row's gradient by its mean absolute value.
         patience: a row whose value has not risen for so many iterations stops; 0 is never.
-        observe: called after each iteration.
+        observe: called after each iteration, with variables that the next ones overwrite.
 
     Returns:
         Optimum; a row whose value or gradient is not finite keeps its last finite iterate.
     """
     record, v = _Record(x, rate.steps, patience), torch.zeros_like(x)
+    x, spare, seen, portions = x.clone(), torch.empty_like(x), torch.empty_like(x), _portions(x)
     for t in range(rate.steps):
-        start = x
-        if steps.shift:
-            x, v = steps.shift(x, t), steps.shift(v, t)
-        values, _, g = evaluate(x)
-        size = g.flatten(1).abs().mean(1)
-        running = record.add(t, start, values, size)
+        for rows in portions if steps.shift else ():
+            seen[rows] = _moved(steps.shift, x[rows], t, rows)
+        values, _, g = evaluate(seen if steps.shift else x)
+        size = torch.cat([g[rows].flatten(1).abs().mean(1) for rows in portions])
+        running = record.add(t, x, values, size)
         if normalise:
-            g = g / per_row(torch.where(size > 0, size, 1), g)
-        x, v = _updated(x, v, g, t, rate(t), momentum(t), steps)
-        x = torch.where(per_row(running, x), x, start)
+            g /= per_row(torch.where(size > 0, size, 1), g)
+        for rows in portions:
+            spare[rows] = _updated(x, v, g, seen, t, rows, rate(t), momentum(t), steps)
+        _overwrite(spare, ~running, x)
+        x, spare = spare, x
         if observe:
             observe(t + 1, x, values)
         if patience and t % _CHECK_EVERY == 0 and not running.any():
@@ -80,22 +90,50 @@ def descend(
     return record.optimum(x)
 
 
+def _portions(x: Tensor) -> list[slice]:
+    """The rows of a batch in portions: on a CPU few enough to stay in its cache meanwhile."""
+    count = len(x) if x.is_cuda else max(1, _CACHED // max(1, x[0].numel()))
+    return [slice(start, start + count) for start in range(0, len(x), count)]
+
+
+def _moved(move: Step | None, x: Tensor, t: int, rows: slice) -> Tensor:
+    return move(x, t, rows) if move else x
+
+
+def _overwrite(x: Tensor, mask: Tensor, source: Tensor) -> None:
+    """Copy the rows where the mask (B,) holds."""
+    if x.is_cuda:  # a look at the mask would stall it
+        torch.where(per_row(mask, x), source, x, out=x)
+    else:
+        for row in mask.nonzero()[:, 0].tolist():
+            x[row] = source[row]
+
+
 def _updated(
-    x: Tensor, v: Tensor, g: Tensor, t: int, rate: float, momentum: float, steps: Steps
-) -> tuple[Tensor, Tensor]:
-    """Variables and velocity after the step along `g`, back in the frame of the image."""
-    v = momentum * v + g
+    xs: Tensor,
+    vs: Tensor,
+    gs: Tensor,
+    seen: Tensor,
+    t: int,
+    rows: slice,
+    rate: float,
+    momentum: float,
+    steps: Steps,
+) -> Tensor:
+    """Variables of some rows after the step along g, of the moved frame; changes velocities."""
+    v, g = vs[rows], gs[rows]
+    gradient = _moved(steps.unshift, g, t, rows)
+    torch.add(gradient, v, alpha=momentum, out=v)
     for penalty in steps.penalties:
-        v = v + penalty(x, t)
-    x = x - rate * v
+        v += _moved(steps.unshift, penalty(seen[rows], t, rows), t, rows)
+    x = torch.add(xs[rows], v, alpha=-rate)
     for edit in steps.edits:
-        x = edit(x, g, t)
-    if steps.unshift:
-        left = 0 if steps.unshift_newest else g
-        x, v = steps.unshift(x, t), steps.unshift(v - left, t) + left
+        x = edit(x, gradient, t)
+    if steps.unshift and not steps.unshift_newest:
+        v.sub_(gradient).add_(g)
     for step in steps.finish:
-        x = step(x, t)
-    return x, v
+        x = step(x, t, rows)
+    return x
 
 
 class _Record:
@@ -104,7 +142,7 @@ class _Record:
     def __init__(self, x: Tensor, steps: int, patience: int) -> None:
         self.patience = patience
         self.trace = torch.full((len(x), steps), torch.nan, device=x.device)
-        self.best, self.peak = x, torch.full((len(x),), -torch.inf, device=x.device)
+        self.best, self.peak = x.clone(), torch.full((len(x),), -torch.inf, device=x.device)
         self.finite = torch.ones(len(x), dtype=torch.bool, device=x.device)
         self.moved = torch.zeros_like(self.finite)
         self.risen = torch.zeros_like(self.peak)  # iteration of the highest value
@@ -119,7 +157,7 @@ class _Record:
         better = running & (values > self.peak)
         self.peak = torch.where(better, values, self.peak)
         self.risen = torch.where(better, t, self.risen)
-        self.best = torch.where(per_row(better, x), x, self.best)
+        _overwrite(self.best, better, x)
         return running
 
     def optimum(self, x: Tensor) -> Optimum:

@@ -26,6 +26,7 @@ class _Step:
     node: Node
     cuts: Sequence[Area | None]  # relative to what is at hand; None: all
     patch: Patch | None  # None: the whole maps
+    overwrite: bool  # nothing else reads the bottom
 
 
 class Execution:
@@ -49,8 +50,9 @@ class Execution:
         self._shapes = graph.shapes
         nodes = graph.ancestors(wanted, given)
         patches = [self._patch(node) for node in reversed(nodes)][::-1]
-        self.steps = [self._step(*each) for each in zip(nodes, patches, strict=True)]
         self._uses = Counter(bottom for node in nodes for bottom in node.bottoms)
+        self._free = {top for node in nodes if not node.layer.keeps_top for top in node.tops}
+        self.steps = [self._step(*each) for each in zip(nodes, patches, strict=True)]
 
     @property
     def read(self) -> set[int]:
@@ -65,7 +67,7 @@ class Execution:
                 node = step.node
                 pairs = zip(node.bottoms, step.cuts, strict=True)
                 bottoms = [cut(values[bottom], place) for bottom, place in pairs]
-                tops = node.run(bottoms, step.patch)
+                tops = node.run(bottoms, step.patch, step.overwrite)
                 values.update(zip(node.tops, tops, strict=False))
                 uses.subtract(node.bottoms)
                 for done in {b for b in node.bottoms if not uses[b]}.difference(self.wanted):
@@ -89,16 +91,18 @@ class Execution:
         return None if area is None else local_patch(node.layer, area)
 
     def _step(self, node: Node, patch: Patch | None) -> _Step:
-        if patch is None:
-            return _Step(node, [None] * len(node.bottoms), None)
-        pairs = zip(patch.needs, node.bottoms, strict=True)
-        cuts = [self._place(need, bottom) for need, bottom in pairs]
-        complete = not any(cuts) and all(
-            (self.areas[value] or full) == full
-            for value in (*node.bottoms, *node.tops)
-            for full in [_full(self._shapes[value])]
-        )
-        return _Step(node, cuts, None if complete else patch)
+        cuts: list[Area | None] = [None] * len(node.bottoms)
+        if patch is not None:
+            pairs = zip(patch.needs, node.bottoms, strict=True)
+            cuts = [self._place(need, bottom) for need, bottom in pairs]
+        complete = not any(cuts) and all(map(self._whole, (*node.bottoms, *node.tops)))
+        free = [b in self._free and self._uses[b] == 1 for b in node.bottoms]
+        overwrite = all(free) and not any(cuts) and self.wanted.keys().isdisjoint(node.bottoms)
+        return _Step(node, cuts, None if complete else patch, overwrite)
+
+    def _whole(self, value: int) -> bool:
+        area = self.areas[value]
+        return area is None or area == _full(self._shapes[value])
 
     def _place(self, area: Area, value: int) -> Area | None:
         """Where an area lies in what there is of a value; None: it is all there is."""

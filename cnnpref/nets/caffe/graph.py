@@ -36,14 +36,19 @@ class Node:
     bottoms: list[int]
     tops: list[int]
 
-    def run(self, bottoms: Sequence[Tensor], patch: Patch | None = None) -> tuple[Tensor, ...]:
-        """The tops' tensors, or a patch of them.
+    def run(
+        self, bottoms: Sequence[Tensor], patch: Patch | None = None, overwrite: bool = False
+    ) -> tuple[Tensor, ...]:
+        """The tops' tensors, or a patch of them; over the bottom's memory if that is allowed.
 
         Raises:
             UserError: the bottoms do not fit the layer; names the layer and their shapes.
         """
+        result: Tensor | tuple[Tensor, ...]
         try:
-            if patch is None:
+            if overwrite and self.layer.overwrite:
+                result = self.layer.overwrite(bottoms[0])
+            elif patch is None:
                 result = self.layer.forward(*bottoms)
             else:
                 result = self.layer.forward_patch(patch, *bottoms)

@@ -66,6 +66,7 @@ class Layer:
     """
 
     shares_memory: ClassVar[bool] = False  # the top is another view of the bottom's memory
+    keeps_top: ClassVar[bool] = True  # its gradient needs what it gave
     bottoms: ClassVar[tuple[int, float]]  # how many it takes, at least and at most
 
     def __init__(self, message: Message) -> None:
@@ -82,6 +83,9 @@ class Layer:
 
     forward: Callable[..., Tensor | tuple[Tensor, ...]]
     """The tops (one tensor, or a tuple) from the bottoms; the batch may have any size."""
+
+    overwrite: Callable[[Tensor], Tensor] | None = None
+    """The same as `forward`, over the memory of the one bottom; of each pixel by itself."""
 
     def forward_patch(self, patch: Patch, *bottoms: Tensor) -> Tensor | tuple[Tensor, ...]:
         """A patch of the tops from the patches of the bottoms that it needs, if `local`."""

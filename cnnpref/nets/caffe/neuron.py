@@ -36,6 +36,11 @@ class ReLU(Layer):
     def forward(self, x: Tensor) -> Tensor:
         return F.leaky_relu(x, self.slope) if self.slope else F.relu(x)
 
+    def overwrite(self, x: Tensor) -> Tensor:
+        if self.slope < 0:
+            return self.forward(x)
+        return F.leaky_relu_(x, self.slope) if self.slope else F.relu_(x)
+
 
 @layer("PReLU")
 class PReLU(Layer):
@@ -211,6 +216,8 @@ def _broadcast(weight: Tensor, x: Tensor, start: int) -> Tensor:
 
 class _PerAxis(Layer):
     """Scale and Bias: the second operand is a weight, or a second bottom."""
+
+    keeps_top = False
 
     def _operand(self, param: Message, default: float, *shapes: Shape) -> list[Blob]:
         x = shapes[0]

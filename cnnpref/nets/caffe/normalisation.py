@@ -69,6 +69,8 @@ class LRN(Layer):
 class BatchNorm(Layer):
     """(x - mean) / sqrt(variance + eps), with the stored statistics unless told otherwise."""
 
+    keeps_top = False
+
     def setup(self, x: Shape) -> list[Blob]:
         param = self.message.batch_norm_param
         self.stored = param.use_global_stats or not param.HasField("use_global_stats")

@@ -24,6 +24,7 @@ from cnnpref.nets.caffe.layer import (
     pair,
     require,
 )
+from cnnpref.nets.kernels import fast
 
 _ROWS = 16  # from so many rows on, matrix products on a CPU treat every row alike (measured, MKL)
 
@@ -31,7 +32,9 @@ _ROWS = 16  # from so many rows on, matrix products on a CPU treat every row ali
 class _Kernel(Layer):
     """What Convolution and Deconvolution share: kernel, stride, pad, dilation, groups, bias."""
 
+    keeps_top = False
     _apply: Callable[..., Tensor]  # one bottom -> its top
+    _last: tuple[object, Tensor] | None = None  # the kernel with its channels last; which it is of
 
     def setup(self, *shapes: Shape) -> list[Blob]:
         param, x = self.message.convolution_param, shapes[0]
@@ -70,6 +73,16 @@ class _Kernel(Layer):
     def _weight_shape(self, inputs: int, outputs: int) -> Shape:
         return (outputs, inputs // self.group, *self.kernel)
 
+    def _laid_out(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        """A bottom and the kernel as the kernels want them; channels last is fastest (measured)."""
+        weight = self.weights[0]
+        if self.ndim != 2 or not fast():
+            return x, weight
+        version = (weight.data_ptr(), weight._version)
+        if self._last is None or self._last[0] != version:
+            self._last = version, weight.contiguous(memory_format=torch.channels_last)
+        return x.contiguous(memory_format=torch.channels_last), self._last[1]
+
     def _bias(self) -> Tensor | None:
         return self.weights[1] if len(self.weights) > 1 else None
 
@@ -97,9 +110,9 @@ class Convolution(_Kernel):
         return self._correlate(x, self.pad)
 
     def _correlate(self, x: Tensor, pad: Sequence[int]) -> Tensor:
-        convolve = (F.conv1d, F.conv2d, F.conv3d)[self.ndim - 1]
+        convolve: Callable[..., Tensor] = (F.conv1d, F.conv2d, F.conv3d)[self.ndim - 1]
         geometry = (self.stride, pad, self.dilation, self.group)
-        return convolve(x, self.weights[0], self._bias(), *geometry)
+        return convolve(*self._laid_out(x), self._bias(), *geometry)
 
     def head(self, channels: Tensor) -> Head:
         per_group = self.message.convolution_param.num_output // self.group
@@ -133,9 +146,13 @@ class Deconvolution(_Kernel):
         return (inputs, outputs // self.group, *self.kernel)
 
     def _apply(self, x: Tensor) -> Tensor:
-        convolve = (F.conv_transpose1d, F.conv_transpose2d, F.conv_transpose3d)[self.ndim - 1]
+        convolve: Callable[..., Tensor] = (
+            F.conv_transpose1d,
+            F.conv_transpose2d,
+            F.conv_transpose3d,
+        )[self.ndim - 1]
         geometry = (self.stride, self.pad, 0, self.group, self.dilation)
-        return convolve(x, self.weights[0], self._bias(), *geometry)
+        return convolve(*self._laid_out(x), self._bias(), *geometry)
 
     def forward_patch(self, patch: Patch, *bottoms: Tensor) -> tuple[Tensor, ...]:
         return tuple(
@@ -144,8 +161,9 @@ class Deconvolution(_Kernel):
         )
 
     def _spread_patch(self, x: Tensor, area: Area, need: Area) -> Tensor:
+        (x, weight), zero = self._laid_out(x), (0, 0)
         spread = F.conv_transpose2d(
-            x, self.weights[0], None, self.stride, 0, 0, self.group, self.dilation
+            x, weight, None, self.stride, zero, zero, self.group, self.dilation
         )
         edges: list[int] = []
         for axis in (1, 0):  # columns first, as F.pad has them
@@ -162,6 +180,8 @@ class Deconvolution(_Kernel):
 @layer("InnerProduct")
 class InnerProduct(Layer):
     """Fully connected: the axes from `axis` on are flattened and multiplied with the weights."""
+
+    keeps_top = False
 
     def setup(self, x: Shape) -> list[Blob]:
         param = self.message.inner_product_param
