@@ -90,9 +90,9 @@ def plain_image(case: Case, draws: np.random.RandomState, watch: plain.Tick) -> 
     return plain.lbfgs(target, start, lower, upper, o.maxiter, watch)
 
 
-def plain_target(case: Case, row: int = 0) -> plain.Target:
-    weight = case.options().feature_weight
-    unit = case.units[row]
+def plain_target(case: Case) -> plain.Target:
+    """The first of the case's units."""
+    unit, weight = case.units[0], case.options().feature_weight
     return plain.Target(case.module(), case.layer, unit, case.position, weight, case.device)
 
 

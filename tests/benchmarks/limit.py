@@ -20,7 +20,8 @@ Span = tuple[int, int]  # of rows, and of columns just so; half open
 
 def matmul_rate(device: str, dtype: torch.dtype = torch.float32, tries: int = 3) -> float:
     """FLOP per second of a product of large matrices, the best of some tries."""
-    size = 8192 if device.startswith("cuda") else 2048
+    size = 2048 if dtype == torch.float32 else 512  # some processors are slow at bfloat16
+    size = 8192 if device.startswith("cuda") else size
     a, b = (torch.randn(size, size, device=device).to(dtype) for _ in range(2))
     top, best = torch.empty_like(a), float("inf")
     for _ in range(tries):

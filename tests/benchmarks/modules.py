@@ -79,7 +79,7 @@ def squeezenet() -> Stack:
             fire8=Fire(384, 64, 256),
             pool8=pool(),
             fire9=Fire(512, 64, 256),
-            conv10=nn.Conv2d(512, 1000, 1),
+            conv10=nn.Conv2d(512, 1000, 1, padding=1),
         )
     )
 

@@ -20,12 +20,16 @@ import torch
 from cases import Case
 from command import asked
 from lucent_peer import Peer
+from projection import project
 
 import cnnpref
 
 SECONDS = 3.0  # a run of ours should take no longer, at half the machine's limit
 TOLERANCE = 2e-3  # one ReLU or maximum that flips changes a late gradient by so much
-COLUMNS = ["method", "layer", "batch", "ours / plain", "ours / lucent", "of the limit", "images/min"]
+COLUMNS = [
+    *("method", "layer", "batch", "ours / plain", "ours / lucent", "of the limit"),
+    "images a minute",
+]
 
 
 def fitted(case: Case, most: int, rate: float) -> Case:
@@ -60,7 +64,7 @@ def row(case: Case, peer: Peer, repeat: int) -> list[str]:
         str(case.batch),
         f"{times:.3g}",
         f"{lucent:.3g}" if lucent else "",
-        f"{of_limit:.1%}",
+        f"{of_limit:.0%}" if of_limit > 0.01 else "< 1%",
         f"{per_minute:.3g}",
     ]
 
@@ -99,6 +103,8 @@ def main() -> None:
     print("", line(COLUMNS), line(["---"] * 2 + ["---:"] * 5), sep="\n", flush=True)
     for case in chosen:
         print(line(row(fitted(case, given.batch, rate), peer, given.repeat)), flush=True)
+    if given.project or given.device != "cpu":
+        print("", project(given.device, given.batch, given.repeat), sep="\n")
 
 
 if __name__ == "__main__":
