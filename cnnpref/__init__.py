@@ -19,6 +19,7 @@ _PUBLIC = {
     "UserError": "cnnpref.errors",
     "load_caffe": "cnnpref.nets.caffe",
     "load_pycaffe": "cnnpref.nets.pycaffe",
+    "load_torch": "cnnpref.nets.pytorch",
     "maximise": "cnnpref.maximisation",
 }
 __all__ = ["__version__", *sorted(_PUBLIC)]

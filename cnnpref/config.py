@@ -20,7 +20,14 @@ from cnnpref.errors import UserError, suggest
 
 Config = dict[str, Any]
 
-PATH_KEYS = ("prototxt", "caffemodel", "mean", "lower", "upper")  # of `net` and `generator`
+PATH_KEYS = (
+    "prototxt",
+    "caffemodel",
+    "weights",
+    "mean",
+    "lower",
+    "upper",
+)  # of `net` and `generator`
 BLOB_KEYS = ("input", "output")  # of the section `generator`
 DEFAULTS: Config = {
     "results": "results",

@@ -32,6 +32,8 @@ class Reach(Protocol):
         Reaches past the ends where padding does.
         """
 
+    def __hash__(self) -> int: ...
+
 
 @dataclass(frozen=True)
 class Same:
@@ -133,9 +135,19 @@ class Wrapped:
         return None
 
 
-def map_size(shape: Sequence[int]) -> tuple[int, int]:
-    """(H, W) of a shape (C, H, W); (1, 1) of any other."""
-    return (shape[1], shape[2]) if len(shape) == 3 else (1, 1)
+@dataclass(frozen=True, eq=False)
+class Table:
+    """What each output depends on, written out."""
+
+    table: Relation
+
+    def relation(self, outputs: int, inputs: int) -> Relation:
+        if self.table.shape != (outputs, inputs):
+            raise ValueError(f"a table of {self.table.shape} for {(outputs, inputs)}")
+        return self.table
+
+    def span(self, first: int, last: int) -> Span | None:
+        return None
 
 
 def pull_back(mask: Mask, axis: int, reach: Reach, outputs: int, inputs: int) -> Mask:

@@ -24,7 +24,7 @@ from cnnpref.optim.descent import descend
 from cnnpref.optim.lbfgsb import minimise
 from cnnpref.optim.problem import Evaluation, Observe, per_row
 from cnnpref.options import DgnGdOptions, GdOptions, LbfgsOptions, Options, default_preset, resolve
-from cnnpref.param import Draws, Generator, Latent, Param, Pixels
+from cnnpref.param import Draws, Generator, Latent, Param, Pixels, image_size
 from cnnpref.recipe import image_steps, latent_steps
 from cnnpref.schedule import Linear
 from cnnpref.solution import Optimum, Solution, Status
@@ -93,6 +93,7 @@ def maximise(
         if given is not None and len(given) != len(objective):
             raise UserError(f"{len(given)} {what} for {len(objective)} targets; give one for each")
     net = as_net(net)
+    image_size(net)
     readout = (
         FullReadout(net, objective.layer, objective.index)
         if faithful

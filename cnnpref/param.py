@@ -49,6 +49,19 @@ class Param(Protocol):
         """RGB pictures (B, H, W, 3), 0..255, not clipped."""
 
 
+def image_size(net: Net) -> tuple[int, int]:
+    """(H, W) of the images that a net takes.
+
+    Raises:
+        UserError: it takes something else than images of 3 channels.
+    """
+    if len(net.input_shape) != 3 or net.input_shape[0] != 3:
+        raise UserError(
+            f"the net {net.name!r} takes {list(net.input_shape)}, not an image [3, H, W]"
+        )
+    return net.input_shape[1], net.input_shape[2]
+
+
 class Pixels:
     """The image itself, in the net's input space, bounds 0 and 255; or a part of it.
 
@@ -64,14 +77,9 @@ class Pixels:
     """
 
     def __init__(self, net: Net, canvas: Box | None = None, box: Box | None = None) -> None:
-        if len(net.input_shape) != 3 or net.input_shape[0] != 3:
-            raise UserError(
-                f"the net {net.name!r} takes {list(net.input_shape)}, not an image [3, H, W]"
-            )
         self.net = net
-        whole = (0, 0, *net.input_shape[1:])
-        self.canvas: Box = canvas or whole
-        self.box: Box = box or whole
+        whole = (0, 0, *image_size(net))
+        self.canvas, self.box = canvas or whole, box or whole
         bounds = (torch.from_numpy(b)[:, None, None].to(net.device) for b in net.space.bounds())
         self.lower, self.upper = bounds
 

@@ -140,7 +140,7 @@ def _origin(config: Config, net: NetDescription, method: str, describe: Describe
     if needs_generator(method):
         if "generator" not in config:
             raise UserError(
-                f"config: method {method!r} needs the key 'generator': a network's files"
+                f"config: method {method!r} needs the key 'generator': a network that makes images"
             )
         section = config["generator"]
         origin["generator"] = {**section, **describe(section).sha256}
@@ -151,10 +151,11 @@ def _wanted_layers(config: Config, net: NetDescription) -> Mapping[str, Any]:
     if config["layers"] == "all":
         return {layer: None for layer, shape in net.layers.items() if len(shape) in UNIT_RANKS}
     wanted: Mapping[str, Any] = config["layers"]
+    name = next(config["net"][key] for key in ("prototxt", "zoo", "torch") if key in config["net"])
     for layer in wanted:
         if layer not in net.layers:
             raise UserError(
-                f"config: layers: the net has no layer {layer!r}"
+                f"config: layers: {name} has no layer {layer!r}"
                 f"{suggest(layer, net.layers)}; 'cnnpref info' lists its {len(net.layers)} layers"
             )
         if len(net.layers[layer]) not in UNIT_RANKS:

@@ -67,7 +67,8 @@ class Nets:
         section, net = complete(self._config["generator"]), self._open("generator")
         given = {key: section[key] for key in BLOB_KEYS if key in section}
         bounds = {key: _bound(section[key]) for key in ("lower", "upper") if key in section}
-        return Generator(net, space=net.space if "mean" in section else None, **given, **bounds)
+        space = net.space if {"mean", "std"} & section.keys() else None
+        return Generator(net, space=space, **given, **bounds)
 
     def origin(self, series: Series) -> Origin:
         """The series', with the digests of the weights that were fetched for it.

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
+from builders import SOURCE
 from hypothesis import settings
 from serving import Zoo, serving
 
@@ -95,3 +97,13 @@ def zoo(tiny_net: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iter
         monkeypatch.setenv("CNNPREF_HOME", str(made.cache))
         monkeypatch.setenv("NO_PROXY", "127.0.0.1")
         yield made
+
+
+@pytest.fixture
+def vision(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """The working directory is `tmp_path`, with the Python module `vision` in it."""
+    (tmp_path / "vision.py").write_text(SOURCE)
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "path", [path for path in sys.path if path])
+    yield
+    sys.modules.pop("vision", None)

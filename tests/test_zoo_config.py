@@ -156,10 +156,11 @@ def test_an_unknown_net_is_named() -> None:
     [
         ({"zoo": 3}, "config: net.zoo: got 3; allowed: the name of a net"),
         ({"prototxt": "a"}, "the key 'caffemodel' in net is missing"),
-        ({"zoo": "alexnet", "prototxt": "a"}, "net: got {"),
-        ({"zoo": "alexnet", "prototxt": "a", "caffemodel": "b"}, "net: got {"),
-        ({}, "net: got {}; allowed: a mapping in one of the forms {prototxt: net.proto"),
-        ({"caffemodel": "b"}, "or {zoo: alexnet}"),
+        ({"zoo": "alexnet", "prototxt": "a"}, "allowed: with zoo no prototxt: the zoo has it"),
+        ({"zoo": "alexnet", "prototxt": "a", "caffemodel": "b"}, "allowed: with zoo no prototxt"),
+        ({"zoo": "alexnet", "weights": "w.pt"}, "the other keys go with torch"),
+        ({}, "net: got {}; allowed: at least prototxt and caffemodel, or zoo"),
+        ({"caffemodel": "b"}, "the key 'prototxt' in net is missing"),
     ],
 )
 def test_sections_that_are_none(section: Config, part: str) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 import numpy as np
 import numpy.typing as npt
@@ -105,6 +105,19 @@ class Net(ABC):
                 f"the net {self.name!r} has: {', '.join(self.layers)}"
             )
         return self.layers[layer]
+
+    def check_blobs(self, names: Iterable[str]) -> None:
+        """Let only names in `blobs` pass.
+
+        Raises:
+            UserError: a name is not among them; names the nearest.
+        """
+        for name in names:
+            if name not in self.blobs:
+                raise UserError(
+                    f"unknown blob of {self.name!r}: {name!r}{suggest(name, self.blobs)}; "
+                    f"there are: {', '.join(self.blobs)}"
+                )
 
     def receptive_field(
         self, layer: str, where: str | Sequence[int] | npt.NDArray[np.bool_] = "center"

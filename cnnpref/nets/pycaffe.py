@@ -16,7 +16,7 @@ from torch import Tensor
 from cnnpref.errors import UserError
 from cnnpref.geometry import Mask
 from cnnpref.image import InputSpace
-from cnnpref.nets.caffe.net import Mean, check_names, read_mean
+from cnnpref.nets.caffe.net import Mean, read_mean
 from cnnpref.nets.live import Engine
 from cnnpref.nets.live_layers import (
     NAME,
@@ -145,7 +145,7 @@ class PycaffeNet(Net):
         return super().layer_shape(layer) if top is None else self.blobs[top]
 
     def forward(self, inputs: Mapping[str, Tensor], blobs: Sequence[str]) -> dict[str, Tensor]:
-        check_names(f"blob of {self.name!r}", [*inputs, *blobs], self.blobs)
+        self.check_blobs([*inputs, *blobs])
         inner = next((name for name in inputs if name not in self._inputs), None)
         if inner and self._runner.from_inputs:
             raise UserError(

@@ -14,6 +14,7 @@ from cnnpref.errors import UserError
 from cnnpref.nets.caffe import load_caffe, read_graph
 from cnnpref.nets.caffe.schema import PathLike
 from cnnpref.nets.net import Net, Shape
+from cnnpref.nets.pytorch.build import builder_version, module_layers, open_module
 from cnnpref.nets.zoo import fetch, find, weights_path
 
 _FILE_KEYS = ("prototxt", "caffemodel", "mean", "lower", "upper")  # of a section: paths, if text
@@ -26,7 +27,8 @@ class NetDescription:
     Attributes:
         layers: ordered {layer: shape without the batch}.
         sha256: {key of the config's section: digest of the file it names}; for what the section
-            leaves to the zoo, what the zoo says of it.
+            leaves to the zoo, what the zoo says of it; and what else of a net's definition
+            determines its images.
     """
 
     layers: Mapping[str, Shape]
@@ -38,12 +40,13 @@ def open_net(section: Mapping[str, Any], device: str | torch.device = "cpu") -> 
 
     Args:
         section: {prototxt, caffemodel, mean} for the files of a Caffe net; {zoo} for one of the
-            zoo, whose weights are fetched unless they are here.
+            zoo, whose weights are fetched unless they are here; {torch, args, weights, input_shape,
+            mean, std} for a PyTorch module.
         device: "cpu", "cuda", "cuda:1" ...
 
     Raises:
         UserError: a file is missing, damaged or does not fit the others; weights that no address
-            gives.
+            gives; a module cannot be built.
     """
     return _form(section).open(section, device)
 
@@ -52,7 +55,7 @@ def describe(section: Mapping[str, Any]) -> NetDescription:
     """The layers of the same network and the digests of its files; reads no weights.
 
     Raises:
-        UserError: a file is missing, or the prototxt is not one.
+        UserError: a file is missing, or the prototxt is not one; a module cannot be built.
     """
     return _form(section).describe(section)
 
@@ -131,9 +134,16 @@ def _digests(section: Mapping[str, Any]) -> dict[str, str]:
     return {key: file_sha256(path) for key, path in paths.items()}
 
 
+def _describe_module(section: Mapping[str, Any]) -> NetDescription:
+    files = {key: file_sha256(section[key]) for key in ("weights",) if key in section}
+    version = builder_version(section["torch"])
+    return NetDescription(module_layers(section), {"builder": version, **files})
+
+
 _FORMS = {
     "prototxt": _Form(_open_caffe, _describe_caffe),
     "zoo": _Form(_open_zoo, _describe_zoo),
+    "torch": _Form(open_module, _describe_module),
 }
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import io
 import os
 from collections import Counter
-from collections.abc import Container, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Container, Iterator, Mapping, Sequence
 from itertools import product
 from pathlib import Path
 
@@ -14,7 +14,7 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from cnnpref.errors import UserError, suggest
+from cnnpref.errors import UserError
 from cnnpref.geometry import Box, Mask, anywhere
 from cnnpref.image import InputSpace
 from cnnpref.nets.caffe.execution import Execution, cut
@@ -70,7 +70,7 @@ class CaffeNet(Net):
         return self._run({self._image: images}, [value])[value]
 
     def forward(self, inputs: Mapping[str, Tensor], blobs: Sequence[str]) -> dict[str, Tensor]:
-        check_names(f"blob of {self.name!r}", [*inputs, *blobs], self.blobs)
+        self.check_blobs([*inputs, *blobs])
         wanted = {blob: self.graph.blobs[blob] for blob in blobs}
         values_of = {**self.graph.blobs, **self.graph.inputs}  # an input before it was changed
         given = {values_of[blob]: x for blob, x in inputs.items()}
@@ -94,7 +94,7 @@ class CaffeNet(Net):
         return CaffeReadout.of(self.graph, self._image, self.graph.layers[layer], index)
 
     def part(self, source: str, blob: str, box: Box) -> Part:
-        check_names(f"blob of {self.name!r}", [source, blob], self.blobs)
+        self.check_blobs([source, blob])
         given, wanted = {**self.graph.blobs, **self.graph.inputs}[source], self.graph.blobs[blob]
         top, left, bottom, right = box
         execution = Execution(self.graph, {wanted: ((top, bottom), (left, right))}, [given])
@@ -187,12 +187,3 @@ def _mean_values(mean: Sequence[float] | PathLike) -> npt.NDArray[np.float64]:
         return read_binaryproto(mean).astype(np.float64)
     data = io.BytesIO(read_bytes(mean))
     return np.asarray(np.lib.format.read_array(data, allow_pickle=False), np.float64)
-
-
-def check_names(what: str, given: Iterable[str], known: Mapping[str, object]) -> None:
-    """Raise UserError, with the nearest names, unless all of them are known."""
-    for name in given:
-        if name not in known:
-            raise UserError(
-                f"unknown {what}: {name!r}{suggest(name, known)}; there are: {', '.join(known)}"
-            )

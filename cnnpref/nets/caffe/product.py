@@ -24,9 +24,7 @@ from cnnpref.nets.caffe.layer import (
     pair,
     require,
 )
-from cnnpref.nets.kernels import fast
-
-_ROWS = 16  # from so many rows on, matrix products on a CPU treat every row alike (measured, MKL)
+from cnnpref.nets.kernels import fast, linear
 
 
 class _Kernel(Layer):
@@ -110,6 +108,10 @@ class Convolution(_Kernel):
         return self._correlate(x, self.pad)
 
     def _correlate(self, x: Tensor, pad: Sequence[int]) -> Tensor:
+        if fast() and self.group == 1 and not any(pad) and tuple(x.shape[2:]) == self.kernel:
+            # one position: convolutions sum it in another order for few images than for many
+            top = linear(x.flatten(1), self.weights[0].flatten(1), self._bias())
+            return top.reshape(*top.shape, *(1,) * self.ndim)
         convolve: Callable[..., Tensor] = (F.conv1d, F.conv2d, F.conv3d)[self.ndim - 1]
         geometry = (self.stride, pad, self.dilation, self.group)
         return convolve(*self._laid_out(x), self._bias(), *geometry)
@@ -195,13 +197,7 @@ class InnerProduct(Layer):
     def forward(self, x: Tensor) -> Tensor:
         weight = self.weights[0].T if self.transpose else self.weights[0]
         bias = self.weights[1] if len(self.weights) > 1 else None
-        flat = x.flatten(self.axis)
-        # On a CPU products of fewer rows are summed in another order: a row's result would
-        # depend, in its last bits, on the size of the batch it is in.
-        lacking = _ROWS - len(flat) if flat.device.type == "cpu" and flat.ndim == 2 else 0
-        if lacking <= 0:
-            return F.linear(flat, weight, bias)
-        return F.linear(F.pad(flat, (0, 0, 0, lacking)), weight, bias)[: len(flat)]
+        return linear(x.flatten(self.axis), weight, bias)
 
     def head(self, channels: Tensor) -> Head | None:
         if self.axis != 1:

@@ -1,0 +1,273 @@
+"""Any PyTorch module as a Net."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from functools import cached_property
+from math import isfinite
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from cnnpref.errors import UserError
+from cnnpref.geometry import Mask, anywhere
+from cnnpref.image import InputSpace
+from cnnpref.nets.kernels import find_device
+from cnnpref.nets.net import Net, Shape
+from cnnpref.nets.pytorch.dependence import RecordedPass, Recorder, Trace
+from cnnpref.nets.pytorch.passes import AbsentError, Done, PartialPass, Pass
+
+
+class TorchNet(Net):
+    """A module as a Net; made by `load_torch`."""
+
+    def __init__(
+        self,
+        module: nn.Module,
+        input_shape: Shape,
+        space: InputSpace,
+        device: torch.device,
+        name: str,
+    ) -> None:
+        self.module, self.input_shape, self.space = module, input_shape, space
+        self.device, self.name = device, name
+        self._input = "image" if len(input_shape) == 3 and input_shape[0] == 3 else "input"
+        self.blobs, self._changed = self._discover()
+        self.layers = {name: shape for name, shape in self.blobs.items() if name != self._input}
+        if not self.layers:
+            raise UserError(
+                f"{name}: no layer of it gives one tensor (N, ...) that depends on its input, with "
+                "a gradient; give an nn.Module whose `forward` is Python, without `no_grad`"
+            )
+
+    def _discover(self) -> tuple[dict[str, Shape], set[str]]:
+        """The blobs' shapes, and which of them a full pass changes in place.
+
+        A batch of one and one of two tell which values have an entry for each image.
+        """
+        (one, changed), (two, _) = self._shapes(1), self._shapes(2)
+        alike = (b for b in one if (one[b][:1], two.get(b, ())[:1]) == ((1,), (2,)))
+        return {blob: one[blob][1:] for blob in alike if one[blob][1:] == two[blob][1:]}, changed
+
+    def _shapes(self, batch: int) -> tuple[dict[str, Shape], set[str]]:
+        """What has a gradient in a pass over black images, and which of these change later."""
+        values: dict[str, tuple[Tensor, int]] = {}  # with their versions when they were new
+
+        def visit(name: str, value: Tensor) -> Tensor:
+            if value.requires_grad:
+                values[name] = value, value._version
+            return value
+
+        with torch.enable_grad():
+            images = torch.zeros(batch, *self.input_shape, device=self.device).requires_grad_()
+            self._run(Pass(self.module, self._input, visit), images.clone())
+        shapes = {name: tuple(value.shape) for name, (value, _) in values.items()}
+        return shapes, {name for name, (value, new) in values.items() if value._version != new}
+
+    def parameters(self) -> Iterator[Tensor]:
+        return (parameter.detach() for parameter in self.module.parameters())
+
+    def weight_counts(self) -> Mapping[str, int]:
+        counts, seen = dict[str, int](), set[nn.Parameter]()
+        for path, module in self.module.named_modules():
+            own = set(module.parameters(recurse=False)) - seen
+            seen |= own
+            if own and path in self.layers:
+                counts[path] = sum(weight.numel() for weight in own)
+        return counts
+
+    def activations(self, images: Tensor, layer: str) -> Tensor:
+        self.layer_shape(layer)
+        values: dict[str, Tensor] = {}
+
+        def visit(name: str, value: Tensor) -> Tensor:
+            if name == layer:
+                values[name] = value
+                raise Done
+            return value
+
+        self._run(Pass(self.module, self._input, visit, [layer]), images.clone())
+        self._require_reached([layer], values)
+        return values[layer]
+
+    def forward(self, inputs: Mapping[str, Tensor], blobs: Sequence[str]) -> dict[str, Tensor]:
+        self.check_blobs([*inputs, *blobs])
+        given = {name: value.clone() for name, value in inputs.items()}  # safe from in-place layers
+        values = {name: given[name] for name in blobs if name in given and name != self._input}
+        wanted = set(blobs)
+        if values.keys() == wanted:
+            return values
+
+        def visit(name: str, value: Tensor) -> Tensor:
+            value = given.get(name, value)
+            if name in wanted:
+                values[name] = value
+                if values.keys() >= wanted and not self._changed & wanted:
+                    raise Done
+            return value
+
+        images = given.pop(self._input, None)
+        if images is None:
+            batch = len(next(iter(given.values()))) if given else 1
+            images = torch.empty(batch, *self.input_shape, device="meta")
+        watched = self.module, self._input, visit, {*inputs, *blobs}
+        running = PartialPass(*watched, list(given.values())) if given else Pass(*watched)
+        self._run(running, images)
+        self._require_reached(blobs, values)
+        if any(value.is_meta for value in values.values()):
+            raise self._absent()
+        return {name: values[name] for name in blobs}
+
+    def _run(self, running: Pass, images: Tensor) -> None:
+        try:
+            running.run(images)
+        except AbsentError:
+            raise self._absent() from None
+        except (UserError, torch.OutOfMemoryError):
+            raise
+        except Exception as error:  # whatever a user's module may raise
+            if images.is_meta and self.device.type != "meta":
+                raise self._absent() from error
+            raise UserError(
+                f"{self.name}{running.place and f', in {running.place!r}'}, on "
+                f"{list(images.shape)}: {first_line(error)}; check the shape of its input"
+            ) from error
+
+    def _absent(self) -> UserError:
+        return UserError(f"net {self.name!r}: give its input {self._input!r} too")
+
+    def _require_reached(self, wanted: Sequence[str], values: Mapping[str, Tensor]) -> None:
+        missing = [repr(name) for name in wanted if name not in values]
+        if missing:
+            raise UserError(
+                f"{self.name}: {', '.join(missing)}: not reached with this input, as it was with a "
+                "black one: the code of the module decides by its values; choose another layer"
+            )
+
+    def support(self, layer: str, mask: Mask) -> Mask:
+        shape, (recorder, traces) = self.layer_shape(layer), self._recorded
+        units = np.broadcast_to(mask, shape)  # the channels of a position count together
+        positions = anywhere(units, 0) if len(shape) == 3 else np.full((1, 1), units.any())
+        return recorder.support(traces[layer], len(shape), positions)
+
+    @cached_property
+    def _recorded(self) -> tuple[Recorder, dict[str, Trace]]:
+        """How every layer depends on the image, from one pass over a black one."""
+        images = torch.zeros(1, *self.input_shape, device=self.device)
+        recorder, traces = Recorder(images), dict[str, Trace]()
+
+        def visit(name: str, value: Tensor) -> Tensor:
+            if name in self.layers:
+                traces[name] = recorder.trace(value)
+            return value
+
+        with torch.no_grad(), recorder:
+            self._run(RecordedPass(self.module, self._input, visit, recorder), images)
+        return recorder, traces
+
+
+def load_torch(
+    module: nn.Module,
+    input_shape: Sequence[int],
+    mean: Sequence[float] = (0.0, 0.0, 0.0),
+    std: Sequence[float] = (1.0, 1.0, 1.0),
+    device: str | torch.device | None = None,
+    name: str | None = None,
+    space: InputSpace | None = None,
+) -> TorchNet:
+    """Any PyTorch module as a net.
+
+    Its layers are its modules, by path, a module's further calls `path_1` ...; and the functions
+    and operators in the code of one's own modules, under the names of `torch.fx` and torchvision's
+    feature extraction (`layer1.0.add`; in place or not). Layers are values for which a gradient
+    with respect to the input exists; modules that do not give one tensor are left out.
+
+    The module is not changed: each pass puts it in eval mode with parameters that need no gradient,
+    watches it by forward hooks, and restores what was. It must give each image of a batch its own
+    result, whatever the batch. (On a CPU, PyTorch computes attention, and convolutions on maps of
+    a pixel, in another order for few images: their values then differ by 1e-7 of the largest.)
+
+    Args:
+        module: its `forward` takes the images (N, *input_shape), float32, and gives anything.
+        input_shape: (3, H, W) of the images; (n,) or (C, H, W) for a generator.
+        mean: what is subtracted from the images, red, green, blue, on the scale 0..1;
+        std: what they are divided by then. By default the module takes images in 0..1.
+        device: where it computes, and where the module must be: "cpu", "cuda:1"; None is wherever
+            its parameters are.
+        name: what to call it; None is its class.
+        space: how it wants its images, in place of `mean` and `std`: for a module that takes BGR.
+
+    Raises:
+        UserError: no module, or a compiled one; its parameters are elsewhere or not float32; it
+            fails on images of that shape; it has no layer that depends on them.
+    """
+    if not isinstance(module, nn.Module):
+        raise UserError(f"load_torch: an nn.Module wanted, got {_kind(module)}")
+    title = name or type(module).__name__
+    _require_python(title, module)
+    shape = _checked_shape(title, input_shape)
+    place = _place(title, module, device)
+    return TorchNet(module, shape, space or input_space(mean, std), place, title)
+
+
+def input_space(mean: Sequence[float], std: Sequence[float]) -> InputSpace:
+    """The space of images `(rgb / 255 - mean) / std`.
+
+    Raises:
+        UserError: not three finite numbers each; a standard deviation is not above 0.
+    """
+    for what, values in (("mean", mean), ("std", std)):
+        numbers = all(isinstance(v, int | float) and isfinite(v) for v in values)
+        if len(values) != 3 or not numbers or (what == "std" and min(values) <= 0):
+            above = " above 0" if what == "std" else ""
+            raise UserError(
+                f"{what}: got {list(values)}; allowed: three numbers{above} (red, green, blue), "
+                "on the scale 0..1"
+            )
+    return InputSpace((0, 1, 2), tuple(255 * m for m in mean), tuple(1 / (255 * s) for s in std))
+
+
+def _require_python(name: str, module: nn.Module) -> None:
+    for path, part in module.named_modules():
+        if isinstance(part, torch.jit.ScriptModule) or hasattr(part, "_orig_mod"):
+            raise UserError(
+                f"{name}: {repr(path) if path else 'it'} is compiled, by torch.jit or "
+                "torch.compile: nobody can watch it; give the module that it was made of"
+            )
+
+
+def _checked_shape(name: str, shape: Sequence[int]) -> Shape:
+    sizes = tuple(shape) if isinstance(shape, Sequence) else ()
+    if not sizes or any(not isinstance(size, int) or size < 1 for size in sizes):
+        raise UserError(
+            f"{name}: input_shape: got {shape!r}; allowed: (3, H, W) for images, (n,) or (C, H, W) "
+            "for a generator's features, without the batch"
+        )
+    return sizes
+
+
+def _place(name: str, module: nn.Module, device: str | torch.device | None) -> torch.device:
+    """The device of all parameters and buffers, which must be float32 where they are floats."""
+    tensors = dict(module.named_parameters()) | dict(module.named_buffers())
+    given = None if device is None else find_device(device)
+    place = given or next((t.device for t in tensors.values()), torch.device("cpu"))
+    for key, tensor in tensors.items():
+        if tensor.device != place:
+            raise UserError(
+                f"{name}: {key!r} is on {tensor.device}, not on {place}; move the module there "
+                f"with .to({str(place)!r}), or give another device"
+            )
+        if tensor.is_floating_point() and tensor.dtype != torch.float32:
+            raise UserError(f"{name}: {key!r} is {tensor.dtype}; make the module .float()")
+    return place
+
+
+def _kind(value: object) -> str:
+    return f"the class {value.__name__}" if isinstance(value, type) else type(value).__name__
+
+
+def first_line(error: Exception) -> str:
+    """What an error says, as one line."""
+    lines = str(error).strip().splitlines()
+    return lines[0] if lines else type(error).__name__

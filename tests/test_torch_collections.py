@@ -1,0 +1,70 @@
+"""Models of torchvision and timm by name, where these are installed."""
+
+from __future__ import annotations
+
+import warnings
+from importlib.metadata import version
+from typing import Any
+
+import pytest
+import torch
+
+from cnnpref.errors import UserError
+from cnnpref.nets import describe, open_net
+
+NMS = "(Tensor dets, Tensor scores, float iou_threshold) -> Tensor"
+
+
+@pytest.fixture(scope="module", autouse=True)
+def operators() -> Any:
+    """Torchvision's compiled operators may be missing; of these two it wants the names at least."""
+    library = torch.library.Library("torchvision", "FRAGMENT")
+    for name in ("nms", "qnms"):
+        if not hasattr(torch.ops.torchvision, name):
+            library.define(f"{name}{NMS}")
+    return library
+
+
+def imported(package: str) -> Any:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        return pytest.importorskip(package, reason=f"{package} is not installed")
+
+
+@pytest.mark.filterwarnings("ignore")
+@pytest.mark.parametrize(
+    ("name", "size", "layer", "shape", "box"),
+    [
+        ("torchvision:resnet18", 64, "layer1.0.add", (64, 16, 16), (19, 19, 46, 46)),
+        ("torchvision:vgg11", 64, "features.3", (128, 32, 32), (29, 29, 37, 37)),
+        ("torchvision:googlenet", 64, "inception3a.cat", (256, 8, 8), (17, 17, 60, 60)),
+        ("torchvision:efficientnet_b0", 64, "features.0.0", (32, 32, 32), (31, 31, 34, 34)),
+        ("torchvision:convnext_tiny", 64, "features.1.0.add", (96, 16, 16), (20, 20, 48, 48)),
+        ("torchvision:vit_b_16", 224, "conv_proj", (768, 14, 14), (112, 112, 128, 128)),
+        ("timm:resnet18", 64, "layer1.0.add", (64, 16, 16), (19, 19, 46, 46)),
+        ("timm:convnext_atto", 64, "stages.0.blocks.0", (40, 16, 16), (20, 20, 48, 48)),
+    ],
+)
+def test_a_model_by_its_name(
+    name: str, size: int, layer: str, shape: tuple[int, ...], box: tuple[int, ...]
+) -> None:
+    package = name.partition(":")[0]
+    imported(package)
+    section = {"torch": name, "input_shape": [3, size, size]}
+    described, net = describe(section), open_net(section)
+    assert described.layers == net.layers
+    assert described.sha256["builder"] == f"{package} {version(package)}"
+    assert net.layers[layer] == shape
+    assert net.receptive_field(layer) == box
+    x = torch.rand(2, 3, size, size)
+    with torch.no_grad():
+        answer = net.module.eval()(x)  # type: ignore[attr-defined]
+        found = net.activations(x, list(net.layers)[-1])
+    torch.testing.assert_close(found, answer, rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("package", ["torchvision", "timm"])
+def test_a_model_that_there_is_not(package: str) -> None:
+    imported(package)
+    with pytest.raises(UserError, match=r"resnet81\(\) failed: .* \(did you mean 'resnet"):
+        open_net({"torch": f"{package}:resnet81", "input_shape": [3, 64, 64]})
