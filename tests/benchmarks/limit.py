@@ -7,11 +7,12 @@ channel at its positions, of the layers before it what these see. Maps and kerne
 
 from __future__ import annotations
 
+from itertools import pairwise
 from math import ceil, prod
-from time import perf_counter
 
 import torch
 from cases import Case, nets
+from contest import Watch
 from modules import Fire, Stack
 from torch import Tensor, nn
 
@@ -23,14 +24,12 @@ def matmul_rate(device: str, dtype: torch.dtype = torch.float32, tries: int = 3)
     size = 2048 if dtype == torch.float32 else 512  # some processors are slow at bfloat16
     size = 8192 if device.startswith("cuda") else size
     a, b = (torch.randn(size, size, device=device).to(dtype) for _ in range(2))
-    top, best = torch.empty_like(a), float("inf")
+    top, watch = torch.empty_like(a), Watch(device)
+    watch()
     for _ in range(tries):
-        start = perf_counter()
         torch.mm(a, b, out=top)
-        if top.is_cuda:
-            torch.cuda.synchronize()
-        best = min(best, perf_counter() - start)
-    return 2 * size**3 / best
+        watch()
+    return 2 * size**3 / min(end - start for start, end in pairwise(watch.times))
 
 
 def needed(case: Case) -> float:
@@ -38,11 +37,11 @@ def needed(case: Case) -> float:
     net, size = case.nets.plain, case.nets.ours.input_shape[-1]
     forward, seen = passed(net, torch.zeros(1, 3, size, size), case.position, case.layer)
     if case.generates:
-        generator = nets("generator", "cpu").plain
-        made = generator(torch.zeros(1, 4096)).shape[-1]
+        generator = nets("generator", case.device)
+        *_, (_, made, _) = generator.ours.blobs.values()
         first = (made - size) // 2
         seen = seen[0] + first, seen[1] + first
-        forward += passed(generator, torch.zeros(1, 4096), seen)[0]
+        forward += passed(generator.plain, torch.zeros(1, 4096), seen)[0]
     return 2 * forward
 
 

@@ -24,7 +24,7 @@ from projection import project
 
 import cnnpref
 
-SECONDS = 3.0  # a run of ours should take no longer, at half the machine's limit
+SECONDS = 3.0  # a run of ours should take no longer
 TOLERANCE = 5e-3  # one ReLU or maximum that flips changes a late gradient by 1e-3
 COLUMNS = [
     *("method", "layer", "batch", "ours / plain", "ours / lucent", "of the limit"),
@@ -32,10 +32,11 @@ COLUMNS = [
 ]
 
 
-def fitted(case: Case, most: int, rate: float) -> Case:
+def fitted(case: Case, most: int) -> Case:
     """The case with the largest batch, a power of two from 8 up, that takes reasonable time."""
-    work, batch = case.iterations * limit.needed(case), most
-    while batch > 8 and batch * work > SECONDS * rate / 2:
+    batch, least = most, min(most, 8)
+    room = SECONDS * contest.ours(case.of(least)) / case.iterations  # images, at the least's speed
+    while batch > max(least, room):
         batch //= 2
     return case.of(batch)
 
@@ -102,7 +103,7 @@ def main() -> None:
     print(machine(given.device, given.threads, rate), *filter(None, [peer.absent]), sep="\n")
     print("", line(COLUMNS), line(["---"] * 2 + ["---:"] * 5), sep="\n", flush=True)
     for case in chosen:
-        print(line(row(fitted(case, given.batch, rate), peer, given.repeat)), flush=True)
+        print(line(row(fitted(case, given.batch), peer, given.repeat)), flush=True)
     if given.project or given.device != "cpu":
         print("", project(given.device, given.batch, given.repeat), sep="\n")
 
