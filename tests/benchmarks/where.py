@@ -3,7 +3,8 @@
     python tests/benchmarks/where.py --only 'gd/conv1' --batch 16
 
 For each case that --only names, of the iterations after the first, the share of the time within
-cnnpref's own functions, with all that they call, and within single functions and operations alone.
+cnnpref's own functions, with all that they call, and in single functions alone; then, of the time
+in PyTorch's operations, the share of each.
 Options are those of speed.py.
 """
 
@@ -11,12 +12,13 @@ from __future__ import annotations
 
 import cProfile
 import pstats
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import contest
 from cases import Case
 from command import asked
+from torch.profiler import ProfilerActivity, profile
 
 import cnnpref
 
@@ -24,27 +26,38 @@ OURS = str(Path(cnnpref.__file__).parent)
 LEAST = 0.02  # smaller shares are not shown
 
 
-class Profile:
-    """What Python spends its time on between the first call and the last."""
+class Between:
+    """Calls `start` after the first iteration, and `stop` after the case's last."""
 
-    def __init__(self) -> None:
-        self.profiler, self.stats = cProfile.Profile(), dict[Any, Any]()
+    def __init__(self, case: Case, start: Callable[[], object], stop: Callable[[], object]) -> None:
+        self.moves, self.count = {1: start, case.iterations: stop}, 0
 
     def __call__(self, *_: object) -> None:
-        if self.profiler.getstats():
-            self.profiler.disable()
-            self.stats = pstats.Stats(self.profiler).stats
-        self.profiler.enable()
+        self.count += 1
+        self.moves.get(self.count, lambda: None)()
 
-    def report(self) -> str:
-        """Shares within functions of ours, and of single functions and operations."""
-        total = sum(own for _, _, own, _, _ in self.stats.values())
-        within, alone = dict[str, float](), dict[str, float]()
-        for (file, line, name), (_, _, own, cumulative, _) in self.stats.items():
-            if file.startswith(OURS) and not name.startswith("<"):
-                within[f"{Path(file).stem}.{name}:{line}"] = cumulative / total
-            alone[_short(name) if file == "~" else f"{Path(file).stem}.{name}"] = own / total
-        return f"  within: {_shares(within)}\n  alone: {_shares(alone)}"
+
+def functions(case: Case) -> str:
+    """Shares within functions of ours, and of single functions alone."""
+    profiler = cProfile.Profile()
+    contest.maximised(case, Between(case, profiler.enable, profiler.disable))
+    stats = pstats.Stats(profiler).stats
+    total = sum(own for _, _, own, _, _ in stats.values())
+    within, alone = dict[str, float](), dict[str, float]()
+    for (file, line, name), (_, _, own, cumulative, _) in stats.items():
+        if file.startswith(OURS) and not name.startswith("<"):
+            within[f"{Path(file).stem}.{name}:{line}"] = cumulative / total
+        alone[_short(name) if file == "~" else f"{Path(file).stem}.{name}"] = own / total
+    return f"  within: {_shares(within)}\n  alone: {_shares(alone)}"
+
+
+def operations(case: Case) -> str:
+    """Shares of PyTorch's operations among each other, those of the way back with them."""
+    profiler = profile(activities=[ProfilerActivity.CPU])
+    contest.maximised(case, Between(case, profiler.start, profiler.stop))
+    times = {event.key: event.self_cpu_time_total for event in profiler.key_averages()}
+    total = sum(times.values())
+    return f"  operations: {_shares({name: time / total for name, time in times.items()})}"
 
 
 def _short(builtin: str) -> str:
@@ -57,19 +70,11 @@ def _shares(parts: dict[str, float]) -> str:
     return ", ".join(f"{name} {share:.0%}" for share, name in chosen)
 
 
-def profile(case: Case) -> str:
-    """A line with the case, and its report."""
-    found = Profile()
-    contest.maximised(case, found)
-    found.profiler.disable()
-    return f"{case.name}, batch {case.batch}\n{found.report()}"
-
-
 def main() -> None:
     """Print the profile of every case asked for."""
     chosen, given = asked(__doc__)
-    for case in chosen:
-        print(profile(case.of(given.batch)), flush=True)
+    for case in (case.of(given.batch) for case in chosen):
+        print(f"{case.name}, batch {case.batch}", functions(case), operations(case), sep="\n")
 
 
 if __name__ == "__main__":
