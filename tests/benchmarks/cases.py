@@ -23,7 +23,7 @@ TARGETS = {  # net: layers, with the position of the unit in the map
     "squeezenet": {"conv1": "center", "fire5/expand3x3": "center", "conv10": "all"},
     "alexnet": dict.fromkeys(("conv1", "conv3", "conv5", "fc6", "fc8"), "center"),
 }
-ITERATIONS = {"gd": 5, "gd_field": 5, "lbfgs": 12, "dgn_gd": 4, "dgn_lbfgs": 6}
+ITERATIONS = {"gd": 5, "gd_field": 5, "lbfgs": 10, "dgn_gd": 4, "dgn_lbfgs": 6}
 ZOO = {"squeezenet": "squeezenet1.0", "alexnet": "alexnet", "generator": "generator_fc6"}
 MODULES = {
     "squeezenet": modules.squeezenet,

@@ -33,8 +33,8 @@ COLUMNS = [
 
 
 def fitted(case: Case, most: int) -> Case:
-    """The case with the largest batch, a power of two from 8 up, that takes reasonable time."""
-    batch, least = most, min(most, 8)
+    """The case with the largest batch, a power of two from 16 up, that takes reasonable time."""
+    batch, least = most, min(most, 16)
     room = SECONDS * contest.ours(case.of(least)) / case.iterations  # images, at the least's speed
     while batch > max(least, room):
         batch //= 2
