@@ -176,6 +176,18 @@ def crop(x: Any, box: Box) -> Any:
     return x[..., top:bottom, left:right]
 
 
+def grown(box: Box, margin: int, size: tuple[int, int]) -> Box:
+    """A box with a margin, as far as the image of (H, W) goes."""
+    top, left, bottom, right = box
+    height, width = size
+    return (
+        max(0, top - margin),
+        max(0, left - margin),
+        min(height, bottom + margin),
+        min(width, right + margin),
+    )
+
+
 def bounding_box(mask: Mask) -> Box:
     """The smallest box around a mask; (0, 0, 0, 0) around none."""
     rows, columns = np.flatnonzero(mask.any(1)), np.flatnonzero(mask.any(0))

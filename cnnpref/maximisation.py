@@ -14,14 +14,14 @@ import torch
 from torch import Tensor
 
 from cnnpref.errors import UserError
-from cnnpref.geometry import Box
+from cnnpref.geometry import Box, grown
 from cnnpref.nets.kernels import faithful_kernels, fast_kernels
 from cnnpref.nets.net import Net
 from cnnpref.nets.pycaffe import AnyNet, as_net
 from cnnpref.nets.readout import FullReadout, Readout
 from cnnpref.objective import Objective
+from cnnpref.optim import lbfgsb
 from cnnpref.optim.descent import descend
-from cnnpref.optim.lbfgsb import minimise
 from cnnpref.optim.problem import Evaluation, Observe, per_row
 from cnnpref.options import DgnGdOptions, GdOptions, LbfgsOptions, Options, default_preset, resolve
 from cnnpref.param import Draws, Generator, Latent, Param, Pixels, image_size
@@ -99,7 +99,7 @@ def maximise(
         if faithful
         else net.readout(objective.layer, objective.index)
     )
-    param = _param(net, method, generator, readout.box, faithful)
+    param = _param(net, method, options, generator, readout.box, faithful)
     sources = _streams(objective, each) if draws is None else list(draws)
     task = _Task(net, objective, readout, param, options, sources, initial, observe)
     with faithful_kernels() if faithful else fast_kernels():
@@ -114,11 +114,21 @@ def maximise(
     return solution
 
 
-def _param(net: Net, method: str, generator: Generator | None, box: Box, faithful: bool) -> Param:
+def _param(
+    net: Net,
+    method: str,
+    options: Options,
+    generator: Generator | None,
+    box: Box,
+    faithful: bool,
+) -> Param:
     """The variables; `box` is the part of the image that the units see."""
-    if method == "gd":  # jitter, blur and clips are for the image as a whole
-        return Pixels(net, box=box)
-    if method == "lbfgs":  # what the units do not see has no gradient and stays as it is
+    if isinstance(options, GdOptions):
+        if options.canvas == "field":
+            margin = options.jitter_size if options.image_jitter else 0
+            return Pixels(net, grown(box, margin, image_size(net)), box, blank=True)
+        return Pixels(net, box=box)  # jitter, blur and clips are for the image as a whole
+    if isinstance(options, LbfgsOptions):  # what units do not see has no gradient: it stays
         return Pixels(net, canvas=box, box=box)
     if generator is None:
         raise UserError(f"method {method!r} needs a generator; give `generator` or choose another")
@@ -134,6 +144,14 @@ def _stream(seed: int, attempt: int, identity: bytes) -> np.random.RandomState:
     digest = hashlib.sha256(f"{seed}/{attempt}:".encode() + identity).digest()
     words = np.frombuffer(digest, "<u4").tolist()
     return np.random.RandomState(np.random.MT19937(np.random.SeedSequence(words)))
+
+
+def _solver(name: str) -> Callable[..., Optimum]:
+    if name != "scipy":
+        return lbfgsb.minimise
+    from cnnpref.optim import scipy_lbfgsb  # takes time, which others save
+
+    return scipy_lbfgsb.minimise
 
 
 @dataclass(frozen=True)
@@ -172,6 +190,7 @@ class _Task:
             optimum = self._descend(options, evaluate, watch)
         else:
             x = param.start(self.sources, self.initial)
+            minimise = _solver(options.solver)
             optimum = minimise(evaluate, x, param.lower, param.upper, options.maxiter, watch)
         return _solution(param, evaluate, optimum).first(rows)
 
@@ -205,22 +224,33 @@ class _Task:
 
 
 class _Evaluator:
-    """Variables (B, ...) to activation, loss and gradient: one pass of the net.
+    """Variables of some rows to activation, loss and gradient: one pass of the net.
 
     Attributes:
-        x: the variables of the last pass.
+        x: the variables of all rows, where they were last evaluated.
     """
 
-    def __init__(self, net: Net, objective: Objective, readout: Readout, param: Param) -> None:
-        self.net, self.objective, self.readout, self.param = net, objective, readout, param
+    x: Tensor
 
-    def __call__(self, x: Tensor) -> Evaluation:
-        self.x = x.detach()
-        x = self.x.requires_grad_()
-        score, activation = self._score(x)
+    def __init__(self, net: Net, objective: Objective, readout: Readout, param: Param) -> None:
+        self.net, self.param = net, param
+        self._whole = self._part = tuple(range(len(objective))), objective, readout
+
+    def __call__(self, x: Tensor, rows: Sequence[int]) -> Evaluation:
+        everything, objective, _ = self._whole
+        if len(rows) == 1 < len(everything) and x.device.type == "cpu":
+            # in company, as in `_Task.solve`
+            return Evaluation(*(both[:1] for both in self(torch.cat([x, x]), [*rows, *rows])))
+        x = x.detach()
+        if len(rows) == len(everything):
+            self.x = x
+        else:
+            self.x = self.x.index_copy(0, torch.tensor(rows, device=x.device), x)
+        x.requires_grad_()
+        score, activation = self._score(x, rows)
         if not score.requires_grad:
             raise UserError(
-                f"the image cannot influence layer {self.objective.layer!r} of {self.net.name!r}: "
+                f"the image cannot influence layer {objective.layer!r} of {self.net.name!r}: "
                 "its gradient is zero everywhere; choose another layer"
             )
         (gradient,) = torch.autograd.grad(-score.sum(), x)
@@ -228,11 +258,21 @@ class _Evaluator:
 
     @torch.no_grad()
     def activation(self, x: Tensor) -> Tensor:
-        """The activations (B,) alone."""
-        return self._score(x)[1]
+        """The activations (B,) of all rows alone."""
+        return self._score(x, range(len(x)))[1]
 
-    def _score(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        return self.objective.score(self.readout(self.param.image(x)))
+    def _score(self, x: Tensor, rows: Sequence[int]) -> tuple[Tensor, Tensor]:
+        _, objective, readout = self._of(tuple(rows))
+        return objective.score(readout(self.param.image(x)))
+
+    def _of(self, rows: tuple[int, ...]) -> tuple[tuple[int, ...], Objective, Readout]:
+        """Some rows with their objective and readout; the last ones are kept."""
+        everything, objective, readout = self._whole
+        if rows == everything:
+            return self._whole
+        if rows != self._part[0]:
+            self._part = rows, objective.rows(rows), readout.rows(rows)
+        return self._part
 
 
 def _solution(param: Param, evaluate: _Evaluator, optimum: Optimum) -> Solution:

@@ -35,6 +35,8 @@ class GdOptions:
             original leaves the newest gradient where the jitter had put it.
         patience: stop a unit whose activation has not risen for so many iterations; 0 is never.
         retries: how often a unit without gradient starts anew, from other noise.
+        canvas: "image", or "field": only what the units see varies, and a margin as wide as the
+            jitter; jitter, blur and clips are for that part alone, the rest is left blank.
     """
 
     feature_weight: float = 1.0
@@ -75,6 +77,7 @@ class GdOptions:
     unshift_momentum: bool = False
     patience: int = 0
     retries: int = 0
+    canvas: str = "image"
 
 
 @dataclass(frozen=True)
@@ -85,12 +88,14 @@ class LbfgsOptions:
         feature_weight: what the target's activation is multiplied with.
         initial_image: an RGB colour (0..255) to start from; None is uniform noise.
         maxiter: most iterations.
+        solver: "batched", all units of a batch at once, on their device; or "scipy", one by one.
         retries: how often a unit without gradient starts anew, from noise.
     """
 
     feature_weight: float = 1.0
     initial_image: tuple[float, float, float] | None = None
     maxiter: int = 500
+    solver: str = "batched"
     retries: int = 0
 
 
@@ -127,15 +132,20 @@ class DgnLbfgsOptions:
     Attributes:
         feature_weight: what the target's activation is multiplied with.
         maxiter: most iterations.
+        solver: "batched", all units of a batch at once, on their device; or "scipy", one by one.
         retries: how often a unit without gradient starts anew, from other features.
     """
 
     feature_weight: float = 1.0
     maxiter: int = 500
+    solver: str = "batched"
     retries: int = 0
 
 
 Options = GdOptions | LbfgsOptions | DgnGdOptions | DgnLbfgsOptions
+
+# What options that are words may say.
+CHOICES = {"solver": ("batched", "scipy"), "canvas": ("image", "field")}
 
 METHODS: dict[str, type[Options]] = {
     "gd": GdOptions,
@@ -171,7 +181,7 @@ _DGN_GD_LOWER: dict[str, Any] = {
 }
 
 # The settings of the original's shipped examples. "reference": the bare defaults of its functions,
-# with which gd does not ascend on a single unit of a convolution layer.
+# with which gd does not ascend on a single unit of a convolution layer, and the solver that it has.
 PRESETS: dict[str, dict[str, dict[str, Any]]] = {
     "lower": {
         "gd": _GD_LOWER,
@@ -185,7 +195,12 @@ PRESETS: dict[str, dict[str, dict[str, Any]]] = {
         "dgn_gd": {"feature_weight": 10.0},
         "dgn_lbfgs": {"maxiter": 500, "feature_weight": 10.0},
     },
-    "reference": {method: {} for method in METHODS},
+    "reference": {
+        "gd": {},
+        "lbfgs": {"solver": "scipy"},
+        "dgn_gd": {},
+        "dgn_lbfgs": {"solver": "scipy"},
+    },
 }
 
 
@@ -229,6 +244,10 @@ def _checked(name: str, kind: str, value: Any) -> Any:
         return _colour(name, value)
     if kind == "bool":
         _require(isinstance(value, bool), name, value, "true or false")
+        return value
+    if kind == "str":
+        choices = CHOICES[name.rpartition(".")[2]]
+        _require(value in choices, name, value, " or ".join(choices))
         return value
     if kind == "int":
         least = 0 if name.endswith(("jitter_size", "patience", "retries")) else 1

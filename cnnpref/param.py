@@ -65,19 +65,27 @@ def image_size(net: Net) -> tuple[int, int]:
 class Pixels:
     """The image itself, in the net's input space, bounds 0 and 255; or a part of it.
 
-    Variables (B, 3, h, w) of the canvas; the rest of the image stays as it was at the start.
+    Variables (B, 3, h, w) of the canvas; the rest of the image stays as it was at the start, or is
+    the mean that was subtracted.
 
     Args:
         net: the network.
         canvas: the part of the image that varies; None is all of it.
         box: the part of the image that is looked at, inside the canvas; None is all of it.
+        blank: leave the mean outside the canvas.
 
     Raises:
         UserError: the net does not take images of 3 channels.
     """
 
-    def __init__(self, net: Net, canvas: Box | None = None, box: Box | None = None) -> None:
-        self.net = net
+    def __init__(
+        self,
+        net: Net,
+        canvas: Box | None = None,
+        box: Box | None = None,
+        blank: bool = False,
+    ) -> None:
+        self.net, self.blank = net, blank
         whole = (0, 0, *image_size(net))
         self.canvas, self.box = canvas or whole, box or whole
         bounds = (torch.from_numpy(b)[:, None, None].to(net.device) for b in net.space.bounds())
@@ -105,8 +113,9 @@ class Pixels:
                 f"the initial image must have shape ({height}, {width}, 3), got "
                 f"{', '.join(sorted({str(np.shape(i)) for i in images}))}"
             ) from None
-        self._surroundings = self.net.space.encode(np.stack(full))
-        return torch.from_numpy(crop(self._surroundings, self.canvas)).to(self.net.device)
+        x = self.net.space.encode(np.stack(full))
+        self._surroundings = np.zeros_like(x) if self.blank else x
+        return torch.from_numpy(crop(x, self.canvas)).to(self.net.device)
 
     def image(self, variables: Tensor) -> Tensor:
         top, left, bottom, right = self.box

@@ -17,7 +17,7 @@ from cnnpref.selection import Shape, select_position, select_units
 from cnnpref.series import Batch, Origin, Series, escape
 
 # Part of every key. Raise it when the same config gives other images or other unit files.
-RESULTS_VERSION = 1
+RESULTS_VERSION = 2
 
 UNIT_RANKS = (1, 3)  # of the layers that have units: (C,) and (C, H, W)
 
@@ -120,7 +120,7 @@ def make_plan(config: Config, describe: Describe) -> Plan:
     for method in config["methods"]:
         _require("method", method, METHODS)
     net = describe(config["net"])
-    origins = {method: _origin(config, net, method, describe) for method in config["methods"]}
+    origins = _origins(config, net, describe)
     series = tuple(
         _series(config, layer, net.layers[layer], settings or {}, method, origins[method], seed)
         for layer, settings in _wanted_layers(config, net).items()
@@ -135,16 +135,19 @@ def needs_generator(method: str) -> bool:
     return method.startswith("dgn")
 
 
-def _origin(config: Config, net: NetDescription, method: str, describe: Describe) -> Origin:
-    origin: Origin = {"net": {**config["net"], **net.sha256}}
-    if needs_generator(method):
-        if "generator" not in config:
-            raise UserError(
-                f"config: method {method!r} needs the key 'generator': a network that makes images"
-            )
-        section = config["generator"]
-        origin["generator"] = {**section, **describe(section).sha256}
-    return origin
+def _origins(config: Config, net: NetDescription, describe: Describe) -> dict[str, Origin]:
+    """What makes the images, by method."""
+    pixels: Origin = {"net": {**config["net"], **net.sha256}}
+    searching = [method for method in config["methods"] if needs_generator(method)]
+    if not searching:
+        return dict.fromkeys(config["methods"], pixels)
+    if "generator" not in config:
+        raise UserError(
+            f"config: method {searching[0]!r} needs the key 'generator': a net that makes images"
+        )
+    section = config["generator"]
+    both: Origin = {**pixels, "generator": {**section, **describe(section).sha256}}
+    return {method: both if method in searching else pixels for method in config["methods"]}
 
 
 def _wanted_layers(config: Config, net: NetDescription) -> Mapping[str, Any]:

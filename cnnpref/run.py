@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict
 from functools import cached_property
 from importlib.metadata import version
@@ -20,8 +20,10 @@ from cnnpref.act_range import load_bounds
 from cnnpref.config import BLOB_KEYS, Config
 from cnnpref.errors import UserError
 from cnnpref.maximisation import Moment, maximise
+from cnnpref.memory import is_exhausted, rows_at_once
 from cnnpref.nets import Net, complete, fetched_sha256, open_net
 from cnnpref.nets.kernels import find_device
+from cnnpref.nets.pycaffe import as_net
 from cnnpref.objective import Objective
 from cnnpref.param import Generator
 from cnnpref.plan import needs_generator
@@ -105,11 +107,51 @@ def run_batch(batch: Batch, nets: Nets) -> list[str]:
         return []
     _ = nets.net  # a net that cannot be read leaves no folder behind
     _try_writing(series)
-    started = perf_counter()
-    solution = _maximise(nets, series, units)
-    common = _common_attributes(series, nets, (perf_counter() - started) / todo)
-    results = [_result(solution, row, {**common, "unit": unit}) for row, unit in enumerate(units)]
-    return [line for result in results if (line := _write(series, result))]
+    failures = []
+    for portion, solution, seconds in _solutions(nets, series, units):
+        common = _common_attributes(series, nets, seconds / len(portion))
+        results = (
+            _result(solution, row, {**common, "unit": unit}) for row, unit in enumerate(portion)
+        )
+        failures += [line for result in results if (line := _write(series, result))]
+    return failures
+
+
+def _solutions(
+    nets: Nets, series: Series, units: list[int]
+) -> Iterator[tuple[list[int], Solution, float]]:
+    """Units and their solution and its seconds, as many at once as memory allows."""
+    others = [nets.generator.net] if needs_generator(series.method) else []
+    most = rows_at_once(nets.net, series.layer, map(as_net, others))
+    while units:
+        portion, started = units[:most], perf_counter()
+        try:
+            solution = _maximise(nets, series, portion)
+        except Exception as error:
+            if not is_exhausted(error):
+                raise
+            most = _fewer(series, len(portion))
+            continue
+        yield portion, solution, perf_counter() - started
+        units = units[len(portion) :]
+
+
+def _fewer(series: Series, count: int) -> int:
+    """Half as many units, after so many were too many at once.
+
+    Raises:
+        UserError: it was a single one.
+    """
+    name = f"{series.layer}/{series.name}"
+    if count == 1:
+        raise UserError(
+            f"{name}: out of memory with a single unit; use a device that has more, or run fewer"
+            " jobs beside this one"
+        )
+    log.warning("%s: out of memory with %d units at once: going on with half", name, count)
+    if torch.cuda.is_available():
+        torch.cuda.empty_cache()
+    return count // 2
 
 
 def _is_valid(series: Series, unit: int) -> bool:

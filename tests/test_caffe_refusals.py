@@ -138,7 +138,10 @@ def test_two_layers_with_weights_and_one_name() -> None:
             convolution("num_output: 2 kernel_size: 1 group: 3"),
             "group 3 does not divide num_output",
         ),
-        (convolution("num_output: 2 kernel_size: 10"), "Kernel size: (10 x 10)"),
+        (
+            convolution("num_output: 2 kernel_size: 10"),
+            "kernel of 10 x 10 does not fit a map",
+        ),
         (pooling(""), "kernel_size must be given and positive"),
         (pooling("kernel_size: 2 stride: 0"), "stride must be positive"),
         (pooling("kernel_size: 2 pad: 2"), "pad 2 must be smaller than the kernel 2"),

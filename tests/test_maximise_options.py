@@ -162,3 +162,51 @@ def test_a_generator_may_take_maps(tmp_path: Path, net: CaffeNet) -> None:
     assert solution.latents.shape == (2, 4, 11, 11)
     assert solution.latents.max() <= 20
     assert all(solution.scores_best > [trace[0] for trace in solution.activations])
+
+
+def inside(box: tuple[int, ...], margin: int) -> np.ndarray:
+    """The pixels of an image of 20 x 20 in a box and its margin."""
+    rows, columns = np.mgrid[:20, :20]
+    top, left, bottom, right = box
+    near_rows = (rows >= top - margin) & (rows < bottom + margin)
+    return near_rows & (columns >= left - margin) & (columns < right + margin)
+
+
+def test_a_canvas_that_is_the_field(net: CaffeNet) -> None:
+    """What the unit sees, and 2 pixels of jitter around it, are all that is not blank."""
+    objective = cnnpref.Objective.units(net, "conv1", [1, 4, 7])
+    chosen = {"iter_n": 30, "jitter_size": 2, "canvas": "field"}
+    solution = cnnpref.maximise(net, objective, "gd", resolve("gd", "lower", chosen))
+    canvas = inside(net.receptive_field("conv1"), 2)
+    for image, trace, best in zip(
+        solution.images, solution.activations, solution.scores_best, strict=True
+    ):
+        assert np.ptp(image[canvas]) > 10
+        assert np.allclose(image[~canvas], [120, 110, 100])
+        assert best > trace[0]
+
+
+def test_lbfgs_leaves_what_the_unit_does_not_see(net: CaffeNet) -> None:
+    start = np.random.default_rng(0).integers(0, 256, (20, 20, 3))
+    objective = cnnpref.Objective.units(net, "conv1", [2])
+    options = resolve("lbfgs", "lower", {"maxiter": 5})
+    solution = cnnpref.maximise(net, objective, "lbfgs", options, initial=[start])
+    seen = inside(net.receptive_field("conv1"), 0)
+    assert np.allclose(solution.images[0][~seen], start[~seen], atol=1e-4)
+    assert np.abs(solution.images[0][seen] - start[seen]).max() > 10
+
+
+@pytest.mark.parametrize("solver", ["batched", "scipy"])
+def test_lbfgs_on_the_field_takes_the_steps_of_lbfgs_on_the_image(
+    net: CaffeNet, solver: str
+) -> None:
+    """Faithful runs compute the whole net and vary the whole image."""
+    objective = cnnpref.Objective.units(net, "conv2", [3, 5], "center")
+    options = resolve("lbfgs", "lower", {"maxiter": 6, "initial_image": None, "solver": solver})
+    field, image = (
+        cnnpref.maximise(net, objective, "lbfgs", options, seeds=2, faithful=faithful)
+        for faithful in (False, True)
+    )
+    for one, other in zip(field.activations, image.activations, strict=True):
+        assert np.allclose(one[:5], other[:5], rtol=1e-4)
+    assert np.allclose(field.images, image.images, atol=2)

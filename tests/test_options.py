@@ -37,8 +37,9 @@ REFERENCE: dict[str, dict[str, Any]] = {
     "dgn_lbfgs": {"feature_weight": 1, "maxiter": 500},
 }
 
-# What the original does not have: off, unless asked for.
-BEYOND = {"unshift_momentum": False, "patience": 0, "retries": 0}
+# What the original does not have, or has no choice of: as there, unless asked for.
+BEYOND = {"unshift_momentum": False, "patience": 0, "retries": 0, "solver": "scipy"}
+BEYOND |= {"canvas": "image"}
 
 # The settings of the original's examples, as they are used.
 _GD = {
@@ -180,6 +181,22 @@ def test_a_wrong_value_is_told_with_what_is_allowed(
         assert told == f"option gd.{name}: got {value!r}, allowed is {allowed}"
 
 
+@pytest.mark.parametrize("method", ["lbfgs", "dgn_lbfgs"])
+def test_the_solver_is_chosen_by_name(method: str) -> None:
+    assert resolve(method, "lower").solver == resolve(method, "higher").solver == "batched"
+    assert resolve(method, "lower", {"solver": "scipy"}).solver == "scipy"
+    for value in ("scypi", "", None, 1, True, ["scipy"], {}):
+        told = refusal(method, solver=value)
+        assert told == f"option {method}.solver: got {value!r}, allowed is batched or scipy"
+
+
 def test_powers_of_ten_as_yaml_reads_them() -> None:
     """YAML takes 1e-10 for text, and it is the default of lr_end."""
     assert resolve("gd", "reference", {"lr_end": "1e-10"}) == resolve("gd", "reference")
+
+
+def test_the_canvas_is_chosen_by_name() -> None:
+    assert resolve("gd", "lower").canvas == "image"
+    assert resolve("gd", "lower", {"canvas": "field"}).canvas == "field"
+    told = refusal("gd", canvas="box")
+    assert told == "option gd.canvas: got 'box', allowed is image or field"

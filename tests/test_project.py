@@ -33,6 +33,7 @@ ASCEND = {
     "optim",
     "recipe",
 }
+DO = {"param", "objective", "maximisation", "memory"}
 SHOW = {"atomic", "store", "sheet", "gallery"}
 MAY_IMPORT: dict[str, set[str]] = {
     **{name: set() for name in FACTS},
@@ -49,7 +50,8 @@ MAY_IMPORT: dict[str, set[str]] = {
     "store": {"errors", "solution", "atomic"},
     "sheet": {"errors", "image", "geometry", "store", "atomic"},
     "gallery": {"errors", "image", "geometry", "store", "atomic", "sheet"},
-    "run": {*FACTS, *ASK, "nets", "param", "objective", "maximisation", "store", "act_range"},
+    "memory": {"nets"},
+    "run": {*FACTS, *ASK, *DO, "nets", "store", "act_range"},
     "pictures": {"errors"},
     "act_range": {"errors", "atomic", "nets", "pictures"},
     "zoo_commands": {"errors", "nets.zoo"},

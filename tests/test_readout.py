@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import nullcontext
 from pathlib import Path
 
 import numpy as np
@@ -18,7 +19,8 @@ from torch import Tensor
 import cnnpref
 from cnnpref.geometry import crop
 from cnnpref.nets.caffe import CaffeNet
-from cnnpref.nets.readout import FullReadout, full_part
+from cnnpref.nets.kernels import fast_kernels
+from cnnpref.nets.readout import FullReadout, Readout, full_part
 
 NOISE = 2e-6  # of the largest value: other regions are summed by other kernels, in another order
 
@@ -29,16 +31,21 @@ def images(net: CaffeNet, count: int) -> Tensor:
 
 
 def compare(net: CaffeNet, name: str, index: Tensor) -> None:
-    """Values and gradients of a readout, to those of a full pass."""
+    """Values and gradients of a readout, with either kernels, to those of a full pass."""
     x, readout = images(net, len(index)), net.readout(name, index)
-    results = []
-    for values in (readout(crop(x, readout.box)), FullReadout(net, name, index)(x)):
-        assert values.shape == index.shape
-        (gradient,) = torch.autograd.grad(values.sum(), x, allow_unused=True)
-        results.append((values.detach(), torch.zeros_like(x) if gradient is None else gradient))
-    for found, wanted in zip(*results, strict=True):
-        scale = wanted.abs().max()
-        assert (found - wanted).abs().max() <= NOISE * scale
+    expected = values_and_gradient(FullReadout(net, name, index), x)
+    for kernels in (nullcontext(), fast_kernels()):
+        with kernels:
+            found = values_and_gradient(readout, x)
+        assert found[0].shape == index.shape
+        for one, other in zip(found, expected, strict=True):
+            assert (one - other).abs().max() <= NOISE * other.abs().max()
+
+
+def values_and_gradient(readout: Readout, x: Tensor) -> tuple[Tensor, Tensor]:
+    values = readout(crop(x, readout.box))
+    (gradient,) = torch.autograd.grad(values.sum(), x, allow_unused=True)
+    return values.detach(), torch.zeros_like(x) if gradient is None else gradient
 
 
 @settings(RELAXED)

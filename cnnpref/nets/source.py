@@ -14,7 +14,6 @@ from cnnpref.errors import UserError
 from cnnpref.nets.caffe import load_caffe, read_graph
 from cnnpref.nets.caffe.schema import PathLike
 from cnnpref.nets.net import Net, Shape
-from cnnpref.nets.pytorch.build import builder_version, module_layers, open_module
 from cnnpref.nets.zoo import fetch, find, weights_path
 
 _FILE_KEYS = ("prototxt", "caffemodel", "mean", "lower", "upper")  # of a section: paths, if text
@@ -134,7 +133,15 @@ def _digests(section: Mapping[str, Any]) -> dict[str, str]:
     return {key: file_sha256(path) for key, path in paths.items()}
 
 
+def _open_module(section: Mapping[str, Any], device: str | torch.device) -> Net:
+    from cnnpref.nets.pytorch.build import open_module  # takes time, which others save
+
+    return open_module(section, device)
+
+
 def _describe_module(section: Mapping[str, Any]) -> NetDescription:
+    from cnnpref.nets.pytorch.build import builder_version, module_layers
+
     files = {key: file_sha256(section[key]) for key in ("weights",) if key in section}
     version = builder_version(section["torch"])
     return NetDescription(module_layers(section), {"builder": version, **files})
@@ -143,7 +150,7 @@ def _describe_module(section: Mapping[str, Any]) -> NetDescription:
 _FORMS = {
     "prototxt": _Form(_open_caffe, _describe_caffe),
     "zoo": _Form(_open_zoo, _describe_zoo),
-    "torch": _Form(open_module, _describe_module),
+    "torch": _Form(_open_module, _describe_module),
 }
 
 

@@ -70,23 +70,27 @@ def descend(
         Optimum; a row whose value or gradient is not finite keeps its last finite iterate.
     """
     record, v = _Record(x, rate.steps, patience), torch.zeros_like(x)
+    rows: Sequence[int] = range(len(x))
+    values, g = x.new_zeros(len(x)), torch.zeros_like(x)
     x, spare, seen, portions = x.clone(), torch.empty_like(x), torch.empty_like(x), _portions(x)
     for t in range(rate.steps):
-        for rows in portions if steps.shift else ():
-            seen[rows] = _moved(steps.shift, x[rows], t, rows)
-        values, _, g = evaluate(seen if steps.shift else x)
-        size = torch.cat([g[rows].flatten(1).abs().mean(1) for rows in portions])
+        for part in portions if steps.shift else ():
+            seen[part] = _moved(steps.shift, x[part], t, part)
+        values, g = _evaluated(evaluate, seen if steps.shift else x, rows, values, g)
+        size = torch.cat([g[part].flatten(1).abs().mean(1) for part in portions])
         running = record.add(t, x, values, size)
         if normalise:
             g /= per_row(torch.where(size > 0, size, 1), g)
-        for rows in portions:
-            spare[rows] = _updated(x, v, g, seen, t, rows, rate(t), momentum(t), steps)
+        for part in portions:
+            spare[part] = _updated(x, v, g, seen, t, part, rate(t), momentum(t), steps)
         _overwrite(spare, ~running, x)
         x, spare = spare, x
         if observe:
             observe(t + 1, x, values)
-        if patience and t % _CHECK_EVERY == 0 and not running.any():
-            break
+        if patience and t % _CHECK_EVERY == 0:
+            rows = running.nonzero()[:, 0].tolist()
+            if not rows:
+                break
     return record.optimum(x)
 
 
@@ -107,6 +111,18 @@ def _overwrite(x: Tensor, mask: Tensor, source: Tensor) -> None:
     else:
         for row in mask.nonzero()[:, 0].tolist():
             x[row] = source[row]
+
+
+def _evaluated(
+    evaluate: Evaluate, x: Tensor, rows: Sequence[int], values: Tensor, g: Tensor
+) -> tuple[Tensor, Tensor]:
+    """Values and gradients of the rows that still run; the others keep what they had."""
+    if len(rows) == len(x):
+        values, _, g = evaluate(x, rows)
+        return values, g
+    places = torch.tensor(rows, device=x.device)
+    some, _, slopes = evaluate(x[places], rows)
+    return values.index_copy(0, places, some), g.index_copy(0, places, slopes)
 
 
 def _updated(

@@ -1,100 +1,28 @@
-"""L-BFGS-B by SciPy, for a batch of independent problems that share their evaluations.
+"""L-BFGS-B for a batch of independent problems, on their device.
 
-SciPy minimises one problem and calls a function for every evaluation. Here each problem has a
-thread of its own, which only waits: as soon as all problems still running have asked, their points
-are evaluated together, in one pass.
+The algorithm of Byrd, Lu, Nocedal and Zhu (1995) in version 3.0 of its authors' code, which is
+SciPy's: it takes the same steps, up to rounding, while the function gives the same values. Every
+row has a line search, a history and a stopping of its own. The vectors of all rows are worked on
+together; the host sees a few numbers of each.
 """
 
 from __future__ import annotations
 
-from queue import Queue
-from threading import Thread
-from typing import Any
+import math
 
-import numpy as np
-import numpy.typing as npt
 import torch
-from scipy.optimize import Bounds, minimize
 from torch import Tensor
 
+from cnnpref.optim._box import Box, Point
+from cnnpref.optim._course import Course
+from cnnpref.optim._direction import model_minimum
+from cnnpref.optim._history import History
+from cnnpref.optim._places import close_gaps
+from cnnpref.optim._record import Record
 from cnnpref.optim.problem import Evaluate, Observe
-from cnnpref.solution import Optimum, Status
+from cnnpref.solution import Optimum
 
-Vector = npt.NDArray[np.float64]
-
-
-class _StoppedError(Exception):
-    """The evaluation of the batch has failed: a problem's thread ends."""
-
-
-class _Problem(Thread):
-    """SciPy's minimisation of one row; asks by `inbox`, is answered by `answer`."""
-
-    def __init__(
-        self, row: int, start: Vector, bounds: Bounds, maxiter: int, inbox: Queue[_Problem]
-    ) -> None:
-        super().__init__(daemon=True)
-        self.row, self.start_point, self.bounds, self.maxiter = row, start, bounds, maxiter
-        self.inbox, self.answer = inbox, Queue[tuple[float, Vector] | None]()
-        self.point: Vector | None = start  # what to evaluate next; None: finished
-        self.x = start
-
-    def run(self) -> None:
-        try:
-            options = {"maxiter": self.maxiter}
-            result = minimize(
-                self._ask,
-                self.start_point,
-                jac=True,
-                method="L-BFGS-B",
-                bounds=self.bounds,
-                options=options,
-            )
-            self.x = result.x
-        except _StoppedError:
-            pass
-        finally:
-            self.point = None
-            self.inbox.put(self)
-
-    def _ask(self, x: Vector) -> tuple[float, Vector]:
-        self.point = x.copy()
-        self.inbox.put(self)
-        answer = self.answer.get()
-        if answer is None:
-            raise _StoppedError
-        return answer
-
-
-class _Record:
-    """Traces, best iterates and statuses of all rows."""
-
-    def __init__(self, x: Tensor) -> None:
-        self.best = x.clone()
-        self.traces: list[list[float]] = [[] for _ in x]
-        self.peak = [-np.inf] * len(x)
-        self.moved, self.finite = [False] * len(x), [True] * len(x)
-
-    def add(self, row: int, x: Tensor, activation: float, loss: float, slope: float) -> None:
-        self.finite[row] &= bool(np.isfinite([activation, loss, slope]).all())
-        if not self.finite[row]:
-            return
-        self.moved[row] |= slope > 0
-        self.traces[row].append(activation)
-        if activation > self.peak[row]:
-            self.peak[row] = activation
-            self.best[row] = x
-
-    def optimum(self, x: Tensor) -> Optimum:
-        values = torch.full((len(x), max(map(len, self.traces), default=0)), torch.nan)
-        for row, trace in enumerate(self.traces):
-            values[row, : len(trace)] = torch.tensor(trace)
-        statuses = [
-            Status.DIVERGED if not finite else Status.OK if moved else Status.ZERO_GRADIENT
-            for finite, moved in zip(self.finite, self.moved, strict=True)
-        ]
-        alive = torch.tensor(self.finite).reshape(-1, *(1,) * (x.ndim - 1)).to(x.device)
-        return Optimum(torch.where(alive, x, self.best), self.best, values, statuses)
+_WIDTH = 16  # the history wants a multiple of it
 
 
 def minimise(
@@ -105,68 +33,148 @@ def minimise(
     maxiter: int,
     observe: Observe | None = None,
 ) -> Optimum:
-    """Minimise every row of a batch within bounds, by SciPy's defaults.
+    """Minimise every row of a batch within bounds.
 
-    m = 10, ftol 2.2e-9, gtol 1e-5, maxls 20, in double precision; the function and its gradient
-    are float32. (Byrd, Lu, Nocedal and Zhu 1995; version 3.0 of the Fortran code.)
+    A row stops when an iteration lowers its function by no more than 2.2e-9, relative to the larger
+    of its size and 1; when no entry of its projected gradient exceeds 1e-5; when no step along the
+    steepest descent lowers it; or after `maxiter` iterations.
 
     Args:
-        evaluate: called with the rows that still run, filled up with the last points of the others.
-        x: start, (B, ...), within the bounds.
+        evaluate: called with the points of the rows that still run, and their numbers.
+        x: start, (B, ...); moved into the bounds.
         lower: broadcast against one row of x.
         upper: the same.
         maxiter: most iterations of a row; an iteration takes one evaluation or a few.
-        observe: called after each shared evaluation.
+        observe: called after each evaluation, with the last points of the rows that have stopped.
 
     Returns:
-        Optimum; a row stops for itself. A row whose function is not finite keeps its best iterate.
+        Optimum; a row whose function or gradient is not finite stops, and keeps its best iterate.
     """
-    inbox: Queue[_Problem] = Queue()
-    low, high = (_flat(bound.expand_as(x[0])) for bound in (lower, upper))
-    problems = [
-        _Problem(row, _flat(start), Bounds(low, high), maxiter, inbox)
-        for row, start in enumerate(x)
-    ]
-    record = _Record(x)
-    for problem in problems:
-        problem.start()
-    running, evaluations, points = set(problems), 0, x.clone()
-    try:
-        while running := _next_round(inbox, running):
-            for problem in running:
-                points[problem.row] = _like(problem.point, x[0])
-            evaluations += 1
-            found = evaluate(points)
-            _answer(running, record, points, found)
-            if observe:
-                observe(evaluations, points, found.activation)
-    finally:
-        for problem in problems:
-            problem.answer.put(None)
-        for problem in problems:
-            problem.join()
-    return record.optimum(torch.stack([_like(problem.x, x[0]) for problem in problems]))
+    record = Record(x, observe)
+    return record.optimum(_Solver(evaluate, x, lower, upper, maxiter, record).run())
 
 
-def _next_round(inbox: Queue[_Problem], running: set[_Problem]) -> set[_Problem]:
-    """Wait until every running problem has asked or finished; those that have asked."""
-    heard = [inbox.get() for _ in running]
-    return {problem for problem in heard if problem.point is not None}
+class _Solver:
+    """The rows that still run; their places change as others stop."""
+
+    def __init__(
+        self,
+        evaluate: Evaluate,
+        x: Tensor,
+        lower: Tensor,
+        upper: Tensor,
+        maxiter: int,
+        record: Record,
+    ) -> None:
+        self._evaluate, self._record, self._last = evaluate, record, x.clone()
+        self._box = box = Box(*(_wide(bound.expand_as(x[:1]))[0] for bound in (lower, upper)))
+        start = box.clip(_wide(x))
+        self._history = History(len(x), start.shape[1], x.device)
+        bounded, self._boxed = box.is_bounded, box.is_closed
+        self._courses = [Course(row, maxiter, bounded, self._boxed) for row in range(len(x))]
+        self._point, told = self._look(start)
+        self._target, self._way = start, torch.zeros_like(start)
+        for course, (finite, value, _, steepness) in zip(self._courses, told, strict=True):
+            course.begin(finite, value, steepness)
+        self._settle()
+
+    def run(self) -> Tensor:
+        """Until every row has stopped; their last iterates, (B, ...)."""
+        while self._courses:
+            while self._places("turns"):
+                self._turn()
+            if self._courses:
+                self._advance()
+        return self._last
+
+    def _turn(self) -> None:
+        """New directions where they are due; the other rows find again what they have."""
+        self._target, way, slopes = model_minimum(self._history, self._box, self._point)
+        self._way = way
+        lengths = [math.nan] * len(way) if self._boxed else way.norm(dim=1).tolist()
+        for course, slope, length in zip(self._courses, slopes.tolist(), lengths, strict=True):
+            if course.turns:
+                course.turn(slope, length)
+        self._settle()
+
+    def _advance(self) -> None:
+        """Evaluate one more step of every row."""
+        point, told = self._look(self._trials(), self._way)
+        needed = any(c.needs_room(*seen) for c, seen in zip(self._courses, told, strict=True))
+        rooms = self._point.longest(self._way).tolist() if needed else [math.inf] * len(told)
+        for course, seen, room in zip(self._courses, told, rooms, strict=True):
+            course.judge(*seen, room)
+        moved = self._places("moves")
+        learnt = [place for place in moved if self._courses[place].curvature]
+        if learnt:
+            s, y = point.x - self._point.x, self._point.descent - point.descent
+            curvatures = [self._courses[place].curvature for place in learnt]
+            self._history.append(learnt, s, y, curvatures)
+        self._point = _put(self._point, moved, point)
+        self._settle()
+
+    def _trials(self) -> Tensor:
+        """The points to evaluate; where the step is whole, the target to the last digit."""
+        steps = [course.search.step for course in self._courses]
+        partial = [place for place, step in enumerate(steps) if step != 1]
+        x, shares = self._point.x[partial], self._way.new_tensor(steps)[partial, None]
+        points = self._target.clone() if partial else self._target
+        points[partial] = self._box.clip(x + shares * self._way[partial])
+        return points
+
+    def _look(
+        self, points: Tensor, way: Tensor | None = None
+    ) -> tuple[Point, list[tuple[bool, float, float, float]]]:
+        """Evaluate (B, N); of each row: finite?, value, slope along its way, steepness.
+
+        Without a way, the slope is that along the steepest descent.
+        """
+        rows, x = [course.row for course in self._courses], self._narrow(points)
+        found = self._evaluate(x, rows)
+        point = self._box.point(points, _wide(found.gradient).neg_())
+        slopes = -torch.linalg.vecdot(point.descent, point.descent if way is None else way)
+        numbers = (found.activation, found.loss, slopes, point.steepness())
+        activations, *judged = torch.stack([n.double() for n in numbers]).tolist()
+        finite = self._record.add(rows, x, activations, *judged[:2])
+        return point, list(zip(finite, *judged, strict=True))
+
+    def _settle(self) -> None:
+        """Drop the histories and the rows that have been given up."""
+        forgetting, done = self._places("forgets"), self._places("done")
+        self._history.forget(forgetting)
+        for place in forgetting:
+            self._courses[place].forgets = False
+        if not done:
+            return
+        for place in done:
+            self._last[self._courses[place].row] = self._narrow(self._point.x[place : place + 1])[0]
+        self._point = Point(*(close_gaps(part, done) for part in self._point))
+        self._target, self._way = close_gaps(self._target, done), close_gaps(self._way, done)
+        self._history.close_gaps(done)
+        self._courses = close_gaps(self._courses, done)
+
+    def _places(self, state: str) -> list[int]:
+        """The rows of which something is the case."""
+        return [place for place, course in enumerate(self._courses) if getattr(course, state)]
+
+    def _narrow(self, points: Tensor) -> Tensor:
+        """(B, N) as the variables that were given, (B, ...)."""
+        shape = self._last.shape[1:]
+        return points[:, : shape.numel()].to(self._last.dtype).reshape(-1, *shape)
 
 
-def _answer(problems: set[_Problem], record: _Record, points: Tensor, found: Any) -> None:
-    slopes = found.gradient.flatten(1).abs().amax(1).tolist()
-    activations, losses = found.activation.tolist(), found.loss.tolist()
-    gradients = found.gradient.double().cpu().flatten(1).numpy()
-    for problem in problems:
-        row = problem.row
-        record.add(row, points[row], activations[row], losses[row], slopes[row])
-        problem.answer.put((losses[row], gradients[row]))
+def _wide(x: Tensor) -> Tensor:
+    """A copy as (B, N) in double precision, filled up with zeros."""
+    size = x[0].numel()
+    wide = x.new_zeros(len(x), -(-size // _WIDTH) * _WIDTH, dtype=torch.float64)
+    wide[:, :size] = x.flatten(1)
+    return wide
 
 
-def _flat(x: Tensor) -> Vector:
-    return x.detach().cpu().double().numpy().ravel()
-
-
-def _like(point: Vector | None, row: Tensor) -> Tensor:
-    return torch.from_numpy(np.asarray(point)).to(row).reshape(row.shape)
+def _put(old: Point, rows: list[int], new: Point) -> Point:
+    """`old` with some rows of `new`."""
+    if len(rows) == len(old.x):
+        return new
+    for kept, part in zip(old, new, strict=True):
+        kept[rows] = part[rows]
+    return old

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 from torch import Tensor
@@ -22,8 +22,8 @@ class Evaluation(NamedTuple):
     gradient: Tensor
 
 
-Evaluate = Callable[[Tensor], Evaluation]
-"""Variables (B, ...) -> Evaluation."""
+Evaluate = Callable[[Tensor, Sequence[int]], Evaluation]
+"""(variables (b, ...) of some rows of the batch, the numbers of those rows) -> Evaluation."""
 
 Observe = Callable[[int, Tensor, Tensor], None]
 """(number of iterations or evaluations so far, variables (B, ...), activations (B,))."""

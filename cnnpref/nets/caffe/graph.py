@@ -170,21 +170,20 @@ class Graph:
         return self._sources[blob]
 
     def _infer(self, layer: Layer, bottoms: list[Shape]) -> list[Shape]:
-        """Set the layer up and find the shapes of its tops, by a pass on meta tensors."""
+        """Set the layer up and find the shapes of its tops."""
         try:
             _require_number("bottom", len(bottoms), *layer.bottoms)
             wanted = layer.setup(*bottoms)
             layer.weights = [torch.empty(blob.shape, device="meta") for blob in wanted]
-            result = layer.forward(*(torch.empty(shape, device="meta") for shape in bottoms))
-            tops = result if isinstance(result, tuple) else (result,)
+            tops = layer.infer(*bottoms)
             _require_number("top", len(layer.message.top), len(tops), len(tops))
             for top in tops:
-                require(top.numel() > 0, f"too small for it: the top would be {list(top.shape)}")
+                require(min(top, default=1) > 0, f"too small for it: the top would be {list(top)}")
         except (ValueError, RuntimeError, TypeError) as error:
             raise layer_error(layer, error, bottoms) from None
         self._want(layer, wanted)
-        layer.bottom_shapes, layer.top_shapes = bottoms, [tuple(top.shape) for top in tops]
-        return layer.top_shapes
+        layer.bottom_shapes, layer.top_shapes = bottoms, tops
+        return tops
 
     def _want(self, layer: Layer, blobs: list[Blob]) -> None:
         if blobs and layer.name in self.wanted:

@@ -84,6 +84,15 @@ class Layer:
     forward: Callable[..., Tensor | tuple[Tensor, ...]]
     """The tops (one tensor, or a tuple) from the bottoms; the batch may have any size."""
 
+    def infer(self, *bottoms: Shape) -> list[Shape]:
+        """The shapes of the tops, by a pass on tensors without values.
+
+        PyTorch takes a second to get ready for that, so layers that most nets have do without.
+        """
+        result = self.forward(*(torch.empty(shape, device="meta") for shape in bottoms))
+        tops = result if isinstance(result, tuple) else (result,)
+        return [tuple(top.shape) for top in tops]
+
     overwrite: Callable[[Tensor], Tensor] | None = None
     """The same as `forward`, over the memory of the one bottom; of each pixel by itself."""
 
@@ -132,6 +141,13 @@ class Layer:
         spans = [self.reach(axis, top, bottom).span(*area[axis - 2]) for axis in (2, 3)]
         rows, columns = (span for span in spans if span)  # a local layer has both
         return rows, columns
+
+
+class SameShape(Layer):
+    """A layer whose top has the shape of its first bottom."""
+
+    def infer(self, *bottoms: Shape) -> list[Shape]:
+        return [bottoms[0]]
 
 
 REGISTRY: dict[str, type[Layer]] = {}

@@ -13,12 +13,12 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from cnnpref.geometry import Mask, anywhere
-from cnnpref.nets.caffe.layer import Blob, Layer, Shape, canonical_axis, layer, require
+from cnnpref.nets.caffe.layer import Blob, SameShape, Shape, canonical_axis, layer, require
 from cnnpref.nets.caffe.schema import Message
 
 
 @layer("Dropout")
-class Identity(Layer):
+class Identity(SameShape):
     """Dropout in phase TEST."""
 
     def forward(self, x: Tensor) -> Tensor:
@@ -26,7 +26,7 @@ class Identity(Layer):
 
 
 @layer("ReLU")
-class ReLU(Layer):
+class ReLU(SameShape):
     """max(x, 0), or negative_slope * x below 0."""
 
     def setup(self, x: Shape) -> list[Blob]:
@@ -43,7 +43,7 @@ class ReLU(Layer):
 
 
 @layer("PReLU")
-class PReLU(Layer):
+class PReLU(SameShape):
     """ReLU with a learned slope, per channel or shared."""
 
     def setup(self, x: Shape) -> list[Blob]:
@@ -57,7 +57,7 @@ class PReLU(Layer):
 
 
 @layer("ELU")
-class ELU(Layer):
+class ELU(SameShape):
     """x above 0, alpha * (exp(x) - 1) below."""
 
     def setup(self, x: Shape) -> list[Blob]:
@@ -69,7 +69,7 @@ class ELU(Layer):
 
 
 @layer("Sigmoid")
-class Sigmoid(Layer):
+class Sigmoid(SameShape):
     """1 / (1 + exp(-x))."""
 
     def forward(self, x: Tensor) -> Tensor:
@@ -77,7 +77,7 @@ class Sigmoid(Layer):
 
 
 @layer("TanH")
-class TanH(Layer):
+class TanH(SameShape):
     """The hyperbolic tangent."""
 
     def forward(self, x: Tensor) -> Tensor:
@@ -85,7 +85,7 @@ class TanH(Layer):
 
 
 @layer("AbsVal")
-class AbsVal(Layer):
+class AbsVal(SameShape):
     """|x|."""
 
     def forward(self, x: Tensor) -> Tensor:
@@ -93,7 +93,7 @@ class AbsVal(Layer):
 
 
 @layer("BNLL")
-class BNLL(Layer):
+class BNLL(SameShape):
     """log(1 + exp(x))."""
 
     def forward(self, x: Tensor) -> Tensor:
@@ -101,7 +101,7 @@ class BNLL(Layer):
 
 
 @layer("Swish")
-class Swish(Layer):
+class Swish(SameShape):
     """x * sigmoid(beta * x)."""
 
     def setup(self, x: Shape) -> list[Blob]:
@@ -113,7 +113,7 @@ class Swish(Layer):
 
 
 @layer("Clip")
-class Clip(Layer):
+class Clip(SameShape):
     """x, at least min and at most max."""
 
     def setup(self, x: Shape) -> list[Blob]:
@@ -125,7 +125,7 @@ class Clip(Layer):
 
 
 @layer("Threshold")
-class Threshold(Layer):
+class Threshold(SameShape):
     """1 strictly above the threshold, else 0; no gradient."""
 
     def setup(self, x: Shape) -> list[Blob]:
@@ -137,7 +137,7 @@ class Threshold(Layer):
 
 
 @layer("Power")
-class Power(Layer):
+class Power(SameShape):
     """(shift + scale * x) ** power; a constant when scale or power is 0."""
 
     def setup(self, x: Shape) -> list[Blob]:
@@ -174,7 +174,7 @@ def _log_base(base: float) -> float:
 
 
 @layer("Exp")
-class Exp(Layer):
+class Exp(SameShape):
     """base ** (shift + scale * x), base e by default."""
 
     def setup(self, x: Shape) -> list[Blob]:
@@ -188,7 +188,7 @@ class Exp(Layer):
 
 
 @layer("Log")
-class Log(Layer):
+class Log(SameShape):
     """log(shift + scale * x), to base e by default."""
 
     def setup(self, x: Shape) -> list[Blob]:
@@ -214,7 +214,7 @@ def _broadcast(weight: Tensor, x: Tensor, start: int) -> Tensor:
     return weight.reshape(weight.shape + (1,) * (x.ndim - start - weight.ndim))
 
 
-class _PerAxis(Layer):
+class _PerAxis(SameShape):
     """Scale and Bias: the second operand is a weight, or a second bottom."""
 
     keeps_top = False

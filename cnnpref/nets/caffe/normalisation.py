@@ -9,8 +9,8 @@ from torch import Tensor
 from cnnpref.geometry import Reach, Same, Whole, Window
 from cnnpref.nets.caffe.layer import (
     Blob,
-    Layer,
     Patch,
+    SameShape,
     Shape,
     canonical_axis,
     layer,
@@ -20,7 +20,7 @@ from cnnpref.nets.caffe.layer import (
 
 
 @layer("LRN")
-class LRN(Layer):
+class LRN(SameShape):
     """Local response normalisation: x * (k + alpha / n * sum of x**2 over n neighbours) ** -beta.
 
     The neighbours are channels, or (WITHIN_CHANNEL, n * n of them and k = 1) pixels.
@@ -66,7 +66,7 @@ class LRN(Layer):
 
 
 @layer("BatchNorm")
-class BatchNorm(Layer):
+class BatchNorm(SameShape):
     """(x - mean) / sqrt(variance + eps), with the stored statistics unless told otherwise."""
 
     keeps_top = False
@@ -95,7 +95,7 @@ class BatchNorm(Layer):
 
 
 @layer("MVN")
-class MVN(Layer):
+class MVN(SameShape):
     """Subtract the mean, divide by the standard deviation + eps, per channel or per image."""
 
     def setup(self, x: Shape) -> list[Blob]:
@@ -116,7 +116,7 @@ class MVN(Layer):
 
 
 @layer("Softmax")
-class Softmax(Layer):
+class Softmax(SameShape):
     """exp(x), divided by its sum over an axis."""
 
     def setup(self, x: Shape) -> list[Blob]:

@@ -61,6 +61,12 @@ class Pooling(Layer):
             windows -= 1
         return windows
 
+    def infer(self, *bottoms: Shape) -> list[Shape]:
+        (shape,), kernel = bottoms, self._kernel(bottoms[0])
+        axes = zip(shape[2:], kernel, self.stride, self.pad, strict=True)
+        top = (*shape[:2], *(self._size(*axis) for axis in axes))
+        return [top, top] if self.has_mask else [top]
+
     def forward(self, x: Tensor) -> Tensor | tuple[Tensor, ...]:
         kernel = self._kernel(x.shape)
         axes = list(zip(x.shape[2:], kernel, self.stride, self.pad, strict=True))

@@ -24,6 +24,7 @@ from cnnpref.nets.caffe.layer import (
     pair,
     require,
 )
+from cnnpref.nets.caffe.strided import strided, suits
 from cnnpref.nets.kernels import fast, linear
 
 
@@ -32,6 +33,7 @@ class _Kernel(Layer):
 
     keeps_top = False
     _apply: Callable[..., Tensor]  # one bottom -> its top
+    _size: Callable[..., int]  # of a bottom's axis and its window -> of the top's
     _last: tuple[object, Tensor] | None = None  # the kernel with its channels last; which it is of
 
     def setup(self, *shapes: Shape) -> list[Blob]:
@@ -96,6 +98,14 @@ class _Kernel(Layer):
     def local(self) -> bool:
         return self.over_maps
 
+    def infer(self, *bottoms: Shape) -> list[Shape]:
+        bottom = bottoms[0][2:]
+        sizes = [self._size(size, self._window(axis)) for axis, size in enumerate(bottom)]
+        kernel, size = (" x ".join(map(str, each)) for each in (self.kernel, bottom))
+        require(min(sizes, default=1) > 0, f"a kernel of {kernel} does not fit a map of {size}")
+        top = bottoms[0][0], self.message.convolution_param.num_output, *sizes
+        return [top for _ in bottoms]
+
     def forward(self, *bottoms: Tensor) -> tuple[Tensor, ...]:
         return tuple(self._apply(x) for x in bottoms)
 
@@ -103,6 +113,10 @@ class _Kernel(Layer):
 @layer("Convolution", most=math.inf)
 class Convolution(_Kernel):
     """Correlation with zero padding; sizes round down."""
+
+    @staticmethod
+    def _size(size: int, window: Window) -> int:
+        return (size + 2 * window.pad - window.extent) // window.stride + 1
 
     def _apply(self, x: Tensor) -> Tensor:
         return self._correlate(x, self.pad)
@@ -112,6 +126,8 @@ class Convolution(_Kernel):
             # one position: convolutions sum it in another order for few images than for many
             top = linear(x.flatten(1), self.weights[0].flatten(1), self._bias())
             return top.reshape(*top.shape, *(1,) * self.ndim)
+        if fast() and self.ndim == 2 and suits(x, self.stride, self.dilation, self.group):
+            return strided(*self._laid_out(x), self._bias(), self.stride[0], (pad[0], pad[1]))
         convolve: Callable[..., Tensor] = (F.conv1d, F.conv2d, F.conv3d)[self.ndim - 1]
         geometry = (self.stride, pad, self.dilation, self.group)
         return convolve(*self._laid_out(x), self._bias(), *geometry)
@@ -143,6 +159,10 @@ class Convolution(_Kernel):
 @layer("Deconvolution", most=math.inf)
 class Deconvolution(_Kernel):
     """The transpose of a convolution; weights are [in, out / group, kh, kw]."""
+
+    @staticmethod
+    def _size(size: int, window: Window) -> int:
+        return window.stride * (size - 1) + window.extent - 2 * window.pad
 
     def _weight_shape(self, inputs: int, outputs: int) -> Shape:
         return (inputs, outputs // self.group, *self.kernel)
@@ -193,6 +213,9 @@ class InnerProduct(Layer):
         shape = (inputs, outputs) if self.transpose else (outputs, inputs)
         weight = Blob(shape, param.weight_filler)
         return [weight] + ([Blob((outputs,), param.bias_filler)] if param.bias_term else [])
+
+    def infer(self, *bottoms: Shape) -> list[Shape]:
+        return [(*bottoms[0][: self.axis], self.message.inner_product_param.num_output)]
 
     def forward(self, x: Tensor) -> Tensor:
         weight = self.weights[0].T if self.transpose else self.weights[0]

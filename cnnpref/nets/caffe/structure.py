@@ -15,6 +15,7 @@ from cnnpref.geometry import Mask, Nothing, Reach, Same, Wrapped
 from cnnpref.nets.caffe.layer import (
     Blob,
     Layer,
+    SameShape,
     Shape,
     canonical_axis,
     layer,
@@ -53,6 +54,10 @@ class Concat(Layer):
         rests = {s[: self.axis] + s[self.axis + 1 :] for s in shapes}
         require(len(rests) == 1, f"bottoms {shapes} differ outside axis {self.axis}")
         return []
+
+    def infer(self, *bottoms: Shape) -> list[Shape]:
+        size, first = sum(shape[self.axis] for shape in bottoms), bottoms[0]
+        return [(*first[: self.axis], size, *first[self.axis + 1 :])]
 
     def forward(self, *bottoms: Tensor) -> Tensor:
         return torch.cat(bottoms, self.axis)
@@ -93,7 +98,7 @@ class Slice(Layer):
 
 
 @layer("Eltwise", least=2, most=math.inf)
-class Eltwise(Layer):
+class Eltwise(SameShape):
     """Sum (with coefficients), product or maximum of bottoms of the same shape."""
 
     def setup(self, *shapes: Shape) -> list[Blob]:

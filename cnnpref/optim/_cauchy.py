@@ -1,0 +1,111 @@
+"""The first minimum of the quadratic model along the projected steepest descent."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from cnnpref.optim._history import History, times_vector
+from cnnpref.optim._places import find, parts
+
+_EPSILON = torch.finfo(torch.float64).eps
+
+
+class CauchyPoint(NamedTuple):
+    """Where each of B rows comes to rest.
+
+    Attributes:
+        time: it is at x + time * descent within the bounds, (B,).
+        moved: W' times the way there from x, (B, 2m).
+        moving: W' times the descent of the variables that no bound has stopped, (B, 2m).
+    """
+
+    time: Tensor
+    moved: Tensor
+    moving: Tensor
+
+
+def cauchy_point(
+    history: History, descent: Tensor, times: Tensor, moving: Tensor, inverse: Tensor
+) -> CauchyPoint:
+    """Follow the path until the model q(z) = g'z + z'Bz / 2 rises (Byrd et al. 1995, section 4).
+
+    Between the times when variables meet their bounds, q is a parabola. Those that are due before
+    the minimum of the present parabola are sorted and passed together: sums over them give slope
+    and curvature after each.
+
+    Args:
+        history: gives B.
+        descent: the negative gradient, 0 where a bound stops it at once, (B, N).
+        times: when each variable meets its bound, (B, N).
+        moving: W' descent, (B, 2m).
+        inverse: M, (B, 2m, 2m).
+    """
+    path = _Path(history, descent, times, moving, inverse)
+    passed, due = torch.zeros_like(path.time), path.rest * (history.length > 0)
+    while bool((due > passed).any()):
+        path.meet(*find((times > passed[:, None]) & (times <= due[:, None])))
+        passed, due = torch.maximum(passed, due), path.time + path.rest
+    moved = path.moved + path.rest[:, None] * path.moving
+    return CauchyPoint(path.time + path.rest, moved, path.moving)
+
+
+class _Path:
+    """B rows on their paths.
+
+    Attributes:
+        time: so far, (B,).
+        rest: from there to the minimum of the present parabola, (B,).
+        moved, moving: as in `CauchyPoint`, (B, 2m).
+        square: descent'descent of the variables that still move, (B,).
+    """
+
+    def __init__(
+        self, history: History, descent: Tensor, times: Tensor, moving: Tensor, inverse: Tensor
+    ) -> None:
+        self._history, self._descent, self._times = history, descent, times
+        self._inverse, self._theta = inverse, history.theta[:, None]
+        self.moving, self.moved = moving, torch.zeros_like(moving)
+        self.square = torch.linalg.vecdot(descent, descent)
+        self._least = _EPSILON * self.square[:, None]  # as good as none
+        bend = (moving * times_vector(inverse, moving)).sum(1)
+        curvature = history.theta * self.square - bend
+        self._flattest = _EPSILON * curvature[:, None]
+        self.time = torch.zeros_like(curvature)
+        self.rest = (self.square / curvature).nan_to_num(nan=0.0).clamp(min=0)
+
+    def meet(self, places: Tensor, valid: Tensor) -> None:
+        """Pass the bounds of some variables, (B, K), as far as each row gets."""
+        times = self._times.gather(1, places).masked_fill(~valid, torch.inf)
+        times, order = times.sort(dim=1, stable=True)
+        places = places.gather(1, order)
+        for part in parts(places):
+            self._pass(times[:, part], places[:, part])
+
+    def _pass(self, times: Tensor, places: Tensor) -> None:
+        """The same in order of times: a state after each, of which the first at rest is kept."""
+        valid, following = times.isfinite(), times.roll(-1, 1)
+        following[:, -1] = torch.inf
+        times = torch.where(valid, times, 0)
+        way = self._descent.gather(1, places) * valid
+        moving, lost = self.moving[:, :, None], way[:, None] * self._history.columns(places)
+        after = moving - lost.cumsum(2)
+        lapse = times.diff(dim=1, prepend=self.time[:, None])
+        covered = lapse[:, None] * torch.cat([moving, after[:, :, :-1]], 2)
+        moved = self.moved[:, :, None] + covered.cumsum(2)
+        square = self.square[:, None] - (way * way).cumsum(1)
+        through = torch.bmm(self._inverse, after)
+        slope = (self._theta * times - 1) * square - (moved * through).sum(1)
+        curvature = self._theta * square - (after * through).sum(1)
+        rest = -slope / torch.maximum(curvature, self._flattest)
+        rest = rest.clamp(min=0) * (square > self._least)
+
+        first = (valid & (rest < following - times)).int().argmax(1, keepdim=True)
+        goes = valid[:, 0] & (times[:, 0] <= self.time + self.rest)
+        news = {"time": times, "rest": rest, "square": square, "moving": after, "moved": moved}
+        for name, values in news.items():
+            index = first if values.ndim == 2 else first[:, None].expand(-1, values.shape[1], 1)
+            old, chosen = getattr(self, name), values.gather(-1, index)[..., 0]
+            setattr(self, name, torch.where(goes if old.ndim == 1 else goes[:, None], chosen, old))

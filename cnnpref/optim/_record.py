@@ -1,0 +1,88 @@
+"""What an optimiser takes down of every row while it runs."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+from cnnpref.optim.problem import Observe
+from cnnpref.solution import Optimum, Status
+
+
+class Record:
+    """Traces, best iterates and statuses of all rows.
+
+    Args:
+        x: start, (B, ...).
+        observe: called after each evaluation, with the last points of all rows.
+    """
+
+    def __init__(self, x: Tensor, observe: Observe | None = None) -> None:
+        self._observe, self._evaluations, self._points = observe, 0, x.clone()
+        self._best = x.clone()
+        self._traces: list[list[float]] = [[] for _ in x]
+        self._peak = [-math.inf] * len(x)
+        self._activations = [math.nan] * len(x)
+        self._moved, self._finite = [False] * len(x), [True] * len(x)
+
+    def add(
+        self,
+        rows: Sequence[int],
+        x: Tensor,
+        activations: Sequence[float],
+        losses: Sequence[float],
+        slopes: Sequence[float],
+    ) -> list[bool]:
+        """Take down an evaluation of some rows.
+
+        Args:
+            rows: their numbers.
+            x: the points, (len(rows), ...).
+            activations: what is reported.
+            losses: what is minimised.
+            slopes: some measure of the gradients, 0 only where all of a gradient is 0.
+
+        Returns:
+            Whether each of the rows has been finite so far.
+        """
+        self._tell(rows, x, activations)
+        better = []
+        for place, row in enumerate(rows):
+            seen = (activations[place], losses[place], slopes[place])
+            self._finite[row] &= all(map(math.isfinite, seen))
+            if self._finite[row]:
+                self._moved[row] |= slopes[place] != 0
+                self._traces[row].append(activations[place])
+                if activations[place] > self._peak[row]:
+                    self._peak[row] = activations[place]
+                    better.append(place)
+        self._best[[rows[place] for place in better]] = x[better]
+        return [self._finite[row] for row in rows]
+
+    def _tell(self, rows: Sequence[int], x: Tensor, activations: Sequence[float]) -> None:
+        self._evaluations += 1
+        if self._observe:
+            self._points = self._points.clone()  # an observer may keep what it was shown
+            self._points[rows] = x
+            for row, activation in zip(rows, activations, strict=True):
+                self._activations[row] = activation
+            self._observe(
+                self._evaluations, self._points, self._points.new_tensor(self._activations)
+            )
+
+    def optimum(self, x: Tensor) -> Optimum:
+        """The result, with the last iterates (B, ...) of the rows that were finite throughout."""
+        values = torch.full((len(x), max(map(len, self._traces), default=0)), torch.nan)
+        for row, trace in enumerate(self._traces):
+            values[row, : len(trace)] = torch.tensor(trace)
+        statuses = [
+            Status.DIVERGED if not finite else Status.OK if moved else Status.ZERO_GRADIENT
+            for finite, moved in zip(self._finite, self._moved, strict=True)
+        ]
+        last = x.clone()
+        lost = [row for row, finite in enumerate(self._finite) if not finite]
+        last[lost] = self._best[lost]
+        return Optimum(last, self._best, values, statuses)
