@@ -1,9 +1,9 @@
-# make demo | test | lint: each sets up what it needs in .venv, once.
+# make demo | test | lint | bench: each sets up what it needs in .venv, once.
 PYTHON ?= python3
 CORES ?= 2
 BIN := .venv/bin
 
-.PHONY: demo test lint clean
+.PHONY: demo test lint bench clean
 
 demo: .venv/.workflow
 	$(BIN)/snakemake --cores $(CORES)
@@ -17,6 +17,10 @@ lint: .venv/.lint
 	$(BIN)/mypy
 	$(BIN)/snakefmt --check workflow
 	$(BIN)/snakemake --lint
+
+# make bench BENCH='--only gd/conv1': options of tests/benchmarks/speed.py.
+bench: .venv/.test
+	$(BIN)/python tests/benchmarks/speed.py $(BENCH)
 
 clean:
 	rm -rf .venv
