@@ -111,7 +111,15 @@ def clip_small(x: Tensor, of: Tensor, pct: float) -> Tensor:
         pct: the share of pixels to lose, 0..100.
     """
     norm = channel_norm(of)
+    if not x.is_cuda and _mostly_zero(norm.flatten(1), pct):
+        return x
     return x * (norm >= percentile(norm.flatten(1), pct)[:, None, None])[:, None]
+
+
+def _mostly_zero(norms: Tensor, pct: float) -> bool:
+    """Whether the percentile of every row (B, N) of norms is 0, under which there is nothing."""
+    most = norms.shape[1] - (math.floor(pct / 100 * (norms.shape[1] - 1)) + 2)
+    return bool((norms.count_nonzero(1) <= most).all())
 
 
 def channel_norm(x: Tensor) -> Tensor:

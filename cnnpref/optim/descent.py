@@ -4,16 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
+from cnnpref.optim._portions import Portions
 from cnnpref.optim.problem import Evaluate, Observe, per_row
 from cnnpref.schedule import Linear
 from cnnpref.solution import Optimum, Status
 
 _CHECK_EVERY = 10  # iterations between looks at whether any row still runs: a look stalls a GPU
-_CACHED = 160_000  # numbers: with what is made of them they fill a CPU's cache (measured)
 
 
 Step = Callable[[Tensor, int, slice], Tensor]
@@ -71,33 +73,35 @@ def descend(
     """
     record, v = _Record(x, rate.steps, patience), torch.zeros_like(x)
     rows: Sequence[int] = range(len(x))
-    values, g = x.new_zeros(len(x)), torch.zeros_like(x)
-    x, spare, seen, portions = x.clone(), torch.empty_like(x), torch.empty_like(x), _portions(x)
-    for t in range(rate.steps):
-        for part in portions if steps.shift else ():
-            seen[part] = _moved(steps.shift, x[part], t, part)
-        values, g = _evaluated(evaluate, seen if steps.shift else x, rows, values, g)
-        size = torch.cat([g[part].flatten(1).abs().mean(1) for part in portions])
-        running = record.add(t, x, values, size)
-        if normalise:
-            g /= per_row(torch.where(size > 0, size, 1), g)
-        for part in portions:
-            spare[part] = _updated(x, v, g, seen, t, part, rate(t), momentum(t), steps)
-        _overwrite(spare, ~running, x)
-        x, spare = spare, x
-        if observe:
-            observe(t + 1, x, values)
-        if patience and t % _CHECK_EVERY == 0:
-            rows = running.nonzero()[:, 0].tolist()
-            if not rows:
-                break
+    values, g, size = x.new_zeros(len(x)), torch.zeros_like(x), x.new_zeros(len(x))
+    x, spare, seen = x.clone(), torch.empty_like(x), torch.empty_like(x)
+    with Portions(x) as portions:
+        for t in range(rate.steps):
+            if steps.shift:
+                portions.run(partial(_shift, steps.shift, x, seen, t))
+            values, g = _evaluated(evaluate, seen if steps.shift else x, rows, values, g)
+            portions.run(partial(_measure, g, size))
+            running = record.add(t, x, values, size)
+            scale = torch.where(size > 0, size, 1) if normalise else torch.ones_like(size)
+            now = _Iteration(t, rate(t), momentum(t), scale, steps)
+            portions.run(partial(_update, now, spare, x, v, g, seen))
+            _overwrite(spare, ~running, x)
+            x, spare = spare, x
+            if observe:
+                observe(t + 1, x, values)
+            if patience and t % _CHECK_EVERY == 0:
+                rows = running.nonzero()[:, 0].tolist()
+                if not rows:
+                    break
     return record.optimum(x)
 
 
-def _portions(x: Tensor) -> list[slice]:
-    """The rows of a batch in portions: on a CPU few enough to stay in its cache meanwhile."""
-    count = len(x) if x.is_cuda else max(1, _CACHED // max(1, x[0].numel()))
-    return [slice(start, start + count) for start in range(0, len(x), count)]
+def _shift(move: Step, x: Tensor, seen: Tensor, t: int, part: slice) -> None:
+    seen[part] = move(x[part], t, part)
+
+
+def _measure(g: Tensor, size: Tensor, part: slice) -> None:
+    size[part] = g[part].flatten(1).abs().mean(1)
 
 
 def _moved(move: Step | None, x: Tensor, t: int, rows: slice) -> Tensor:
@@ -125,31 +129,41 @@ def _evaluated(
     return values.index_copy(0, places, some), g.index_copy(0, places, slopes)
 
 
-def _updated(
+class _Iteration(NamedTuple):
+    """What holds for all rows in an iteration; `scale` (B,) is what each gradient is divided by."""
+
+    t: int
+    rate: float
+    momentum: float
+    scale: Tensor
+    steps: Steps
+
+
+def _update(
+    now: _Iteration,
+    out: Tensor,
     xs: Tensor,
     vs: Tensor,
     gs: Tensor,
     seen: Tensor,
-    t: int,
-    rows: slice,
-    rate: float,
-    momentum: float,
-    steps: Steps,
-) -> Tensor:
-    """Variables of some rows after the step along g, of the moved frame; changes velocities."""
-    v, g = vs[rows], gs[rows]
-    gradient = _moved(steps.unshift, g, t, rows)
+    part: slice,
+) -> None:
+    """The step of some rows along g, of the moved frame: from xs into out; changes vs and gs."""
+    t, rate, momentum, scale, steps = now
+    v, g = vs[part], gs[part]
+    g /= per_row(scale[part], g)
+    gradient = _moved(steps.unshift, g, t, part)
     torch.add(gradient, v, alpha=momentum, out=v)
     for penalty in steps.penalties:
-        v += _moved(steps.unshift, penalty(seen[rows], t, rows), t, rows)
-    x = torch.add(xs[rows], v, alpha=-rate)
+        v += _moved(steps.unshift, penalty(seen[part], t, part), t, part)
+    x = torch.add(xs[part], v, alpha=-rate)
     for edit in steps.edits:
         x = edit(x, gradient, t)
     if steps.unshift and not steps.unshift_newest:
         v.sub_(gradient).add_(g)
     for step in steps.finish:
-        x = step(x, t, rows)
-    return x
+        x = step(x, t, part)
+    out[part] = x
 
 
 class _Record:
