@@ -15,7 +15,7 @@ import projection
 import pytest
 import torch
 from cases import Case, cases, nets
-from modules import Stack
+from plain_nets import Stack
 from torch import nn
 
 BENCHMARKS = Path(__file__).parent / "benchmarks"

@@ -8,7 +8,7 @@ from functools import cache
 from math import prod
 from typing import Any
 
-import modules
+import plain_nets
 import torch
 from torch import nn
 
@@ -26,9 +26,9 @@ TARGETS = {  # net: layers, with the position of the unit in the map
 ITERATIONS = {"gd": 5, "gd_field": 5, "lbfgs": 10, "dgn_gd": 4, "dgn_lbfgs": 6}
 ZOO = {"squeezenet": "squeezenet1.0", "alexnet": "alexnet", "generator": "generator_fc6"}
 MODULES = {
-    "squeezenet": modules.squeezenet,
-    "alexnet": modules.alexnet,
-    "generator": modules.generator,
+    "squeezenet": plain_nets.squeezenet,
+    "alexnet": plain_nets.alexnet,
+    "generator": plain_nets.generator,
 }
 
 
@@ -37,7 +37,7 @@ class Nets:
     """A net as cnnpref reads it and as a plain module, with the same random weights."""
 
     ours: CaffeNet
-    plain: modules.Stack
+    plain: plain_nets.Stack
 
 
 @cache
@@ -143,7 +143,7 @@ class Case:
         if not self.generates:
             return self.nets.plain
         size = self.nets.ours.input_shape[-1]
-        return modules.Chain(nets("generator", self.device).plain, self.nets.plain, size)
+        return plain_nets.Chain(nets("generator", self.device).plain, self.nets.plain, size)
 
     def of(self, batch: int) -> Case:
         return replace(self, batch=batch)

@@ -13,7 +13,7 @@ from math import ceil, prod
 import torch
 from cases import Case, nets
 from contest import Watch
-from modules import Fire, Stack
+from plain_nets import Fire, Stack
 from torch import Tensor, nn
 
 Span = tuple[int, int]  # of rows, and of columns just so; half open
