@@ -75,7 +75,12 @@ main.add_command(zoo_commands.fetch)
 @layer_option
 @method_option
 @click.option("--units", metavar="RANGES", help="Only these units of the config, such as 0-63,80.")
-@click.option("--device", default="auto", show_default=True, help="auto, cpu, cuda or cuda:N.")
+@click.option(
+    "--device",
+    default="auto",
+    show_default=True,
+    help="auto, cpu, cuda or cuda:N; auto is a GPU that no other job has, or else the CPU.",
+)
 @click.option("--threads", type=click.IntRange(min=1), help="CPU threads; default: torch's choice.")
 def generate(
     config: str,
@@ -86,13 +91,14 @@ def generate(
     threads: int | None,
 ) -> None:
     """Compute the unit files that are missing."""
-    from cnnpref.run import Nets, pick_device, run_batch
+    from cnnpref.run import Nets, job_device, run_batch
 
     plan = _plan(config)
-    nets = Nets(plan.config, pick_device(device, threads))
-    size = plan.config["batch"]
     chosen = [_chosen(series, units) for series in plan.select(layer, method)]
-    failures = [line for whole in chosen for b in whole.split(size) for line in run_batch(b, nets)]
+    batches = [batch for whole in chosen for batch in whole.split(plan.config["batch"])]
+    with job_device(device, threads) as place:
+        nets = Nets(plan.config, place)
+        failures = [line for batch in batches for line in run_batch(batch, nets)]
     if failures:
         raise UserError(f"{len(failures)} units could not be written; {failures[0]}")
 

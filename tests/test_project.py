@@ -36,7 +36,7 @@ ASCEND = {
 SHOW = {"atomic", "store", "sheet", "gallery"}
 MAY_IMPORT: dict[str, set[str]] = {
     **{name: set() for name in FACTS},
-    **{name: {"errors"} for name in ("atomic", "options", "config", "selection")},
+    **{name: {"errors"} for name in ("atomic", "gpus", "options", "config", "selection")},
     "series": {"options", "selection"},
     "plan": {"errors", "options", "config", "selection", "series"},
     "transform": {"schedule", "optim.problem"},
@@ -49,7 +49,17 @@ MAY_IMPORT: dict[str, set[str]] = {
     "store": {"errors", "solution", "atomic"},
     "sheet": {"errors", "image", "geometry", "store", "atomic"},
     "gallery": {"errors", "image", "geometry", "store", "atomic", "sheet"},
-    "run": {*FACTS, *ASK, "nets", "param", "objective", "maximisation", "store", "act_range"},
+    "run": {
+        *FACTS,
+        *ASK,
+        "gpus",
+        "nets",
+        "param",
+        "objective",
+        "maximisation",
+        "store",
+        "act_range",
+    },
     "pictures": {"errors"},
     "act_range": {"errors", "atomic", "nets", "pictures"},
     "zoo_commands": {"errors", "nets.zoo"},
@@ -89,7 +99,9 @@ def test_data_flows_one_way(path: Path) -> None:
     assert [name for name in own_imports(path) if not is_part_of(name, allowed)] == []
 
 
-@pytest.mark.parametrize("module", ["cli", "plan", "store", "sheet", "gallery", "act_range"])
+@pytest.mark.parametrize(
+    "module", ["cli", "plan", "gpus", "store", "sheet", "gallery", "act_range"]
+)
 def test_what_needs_no_torch_does_not_load_it(module: str) -> None:
     code = f"import sys, cnnpref.{module}; sys.exit('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

@@ -14,6 +14,8 @@ rule collect:
         f"{plan.folder}/logs/collect/{{layer}}.log",
     conda:
         "../../environment.yml"
+    resources:
+        gpu=0,
     params:
         config=CONFIG,
         layer=lambda wildcards: unescape(wildcards.layer),
@@ -33,6 +35,8 @@ rule sheets:
         f"{plan.folder}/logs/sheets/{{layer}}.log",
     conda:
         "../../environment.yml"
+    resources:
+        gpu=0,
     params:
         config=CONFIG,
         layer=lambda wildcards: unescape(wildcards.layer),
@@ -54,6 +58,8 @@ rule gallery:
         f"{plan.folder}/logs/gallery.log",
     conda:
         "../../environment.yml"
+    resources:
+        gpu=0,
     params:
         config=CONFIG,
     message:
