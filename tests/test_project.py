@@ -62,6 +62,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     },
     "pictures": {"errors"},
     "act_range": {"errors", "atomic", "nets", "pictures"},
+    "estimate": {"plan", "series"},
     "zoo_commands": {"errors", "nets.zoo"},
     "cli": {*FACTS, *ASK, *SHOW, "nets", "run", "pictures", "act_range", "zoo_commands"},
     "utils": {"errors", "image", "transform", "nets"},

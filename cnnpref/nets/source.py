@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from math import prod
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -14,7 +15,7 @@ from cnnpref.errors import UserError
 from cnnpref.nets.caffe import load_caffe, read_graph
 from cnnpref.nets.caffe.schema import PathLike
 from cnnpref.nets.net import Net, Shape
-from cnnpref.nets.pytorch.build import builder_version, module_layers, open_module
+from cnnpref.nets.pytorch.build import builder_version, built_net, open_module
 from cnnpref.nets.zoo import fetch, find, weights_path
 
 _FILE_KEYS = ("prototxt", "caffemodel", "mean", "lower", "upper")  # of a section: paths, if text
@@ -26,12 +27,16 @@ class NetDescription:
 
     Attributes:
         layers: ordered {layer: shape without the batch}.
+        input_shape: of an image or of a generator's features, without the batch.
+        weights: {layer: how many numbers its weights are}, of layers that have any.
         sha256: {key of the config's section: digest of the file it names}; for what the section
             leaves to the zoo, what the zoo says of it; and what else of a net's definition
             determines its images.
     """
 
     layers: Mapping[str, Shape]
+    input_shape: Shape
+    weights: Mapping[str, int]
     sha256: Mapping[str, str]
 
 
@@ -77,7 +82,14 @@ def _open_caffe(section: Mapping[str, Any], device: str | torch.device) -> Net:
 
 
 def _describe_caffe(section: Mapping[str, Any]) -> NetDescription:
-    return NetDescription(read_graph(section["prototxt"]).layer_shapes, _digests(section))
+    return _described(section["prototxt"], _digests(section))
+
+
+def _described(prototxt: PathLike, sha256: Mapping[str, str]) -> NetDescription:
+    graph = read_graph(prototxt)
+    image = graph.shapes[next(iter(graph.inputs.values()))][1:]
+    weights = {name: sum(prod(b.shape) for b in blobs) for name, blobs in graph.wanted.items()}
+    return NetDescription(graph.layer_shapes, image, weights, sha256)
 
 
 def _open_zoo(section: Mapping[str, Any], device: str | torch.device) -> Net:
@@ -89,11 +101,10 @@ def _open_zoo(section: Mapping[str, Any], device: str | torch.device) -> Net:
 def _describe_zoo(section: Mapping[str, Any]) -> NetDescription:
     """Known by what is published, so that a plan is the same before its weights are fetched."""
     entry = find(section["zoo"])
-    layers = read_graph(entry.prototxt).layer_shapes
     settings = {key: str(value) for key, value in entry.settings.items()}
     known = {**settings, "caffemodel": entry.published, "prototxt": file_sha256(entry.prototxt)}
     left = {key: value for key, value in known.items() if key not in section}
-    return NetDescription(layers, left | _digests(section))
+    return _described(entry.prototxt, left | _digests(section))
 
 
 def complete(section: Mapping[str, Any]) -> Mapping[str, Any]:
@@ -136,8 +147,9 @@ def _digests(section: Mapping[str, Any]) -> dict[str, str]:
 
 def _describe_module(section: Mapping[str, Any]) -> NetDescription:
     files = {key: file_sha256(section[key]) for key in ("weights",) if key in section}
-    version = builder_version(section["torch"])
-    return NetDescription(module_layers(section), {"builder": version, **files})
+    net, version = built_net(section), builder_version(section["torch"])
+    sha256 = {"builder": version, **files}
+    return NetDescription(net.layers, net.input_shape, net.weight_counts(), sha256)
 
 
 _FORMS = {
