@@ -5,22 +5,21 @@ from __future__ import annotations
 import logging
 import sys
 import warnings
-from collections.abc import Callable, Mapping
-from typing import TYPE_CHECKING, Any, TypeVar
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
 
 import click
 
-from cnnpref import zoo_commands
+from cnnpref import run_commands, zoo_commands
+from cnnpref.arguments import config_option, layer_option, method_option, read_plan
 from cnnpref.config import read_config
 from cnnpref.errors import UserError
-from cnnpref.plan import Plan, make_plan
+from cnnpref.plan import Plan
 from cnnpref.selection import format_ranges, parse_ranges
 from cnnpref.series import Batch, Series
 
 if TYPE_CHECKING:
     from cnnpref.nets import Net
-
-Command = TypeVar("Command", bound=Callable[..., Any])
 
 
 class _Cli(click.Group):
@@ -32,28 +31,6 @@ class _Cli(click.Group):
         except UserError as error:
             click.echo(f"cnnpref: {error}", err=True)
             ctx.exit(1)
-
-
-def _plan(source: str) -> Plan:
-    from cnnpref.nets import describe
-
-    return make_plan(read_config(source), describe)
-
-
-def config_option(command: Command) -> Command:
-    """`--config`, and no working command without it."""
-    text = "Path of a YAML file, or the config itself as a JSON object."
-    return click.option("--config", required=True, metavar="PATH|JSON", help=text)(command)
-
-
-def layer_option(command: Command) -> Command:
-    """`--layer`."""
-    return click.option("--layer", help="Only this layer of the config.")(command)
-
-
-def method_option(command: Command) -> Command:
-    """`--method`."""
-    return click.option("--method", help="Only this method, such as gd or gd-seed1.")(command)
 
 
 @click.group(cls=_Cli, context_settings={"help_option_names": ["-h", "--help"]})
@@ -68,6 +45,8 @@ def main() -> None:
 
 main.add_command(zoo_commands.nets)
 main.add_command(zoo_commands.fetch)
+main.add_command(run_commands.check)
+main.add_command(run_commands.clean)
 
 
 @main.command()
@@ -93,7 +72,7 @@ def generate(
     """Compute the unit files that are missing."""
     from cnnpref.run import Nets, job_device, run_batch
 
-    plan = _plan(config)
+    plan = read_plan(config)
     chosen = [_chosen(series, units) for series in plan.select(layer, method)]
     batches = [batch for whole in chosen for batch in whole.split(plan.config["batch"])]
     with job_device(device, threads) as place:
@@ -128,7 +107,7 @@ def collect(config: str, layer: str | None) -> None:
     """Put the unit files of each layer into one file."""
     from cnnpref import store
 
-    plan = _plan(config)
+    plan = read_plan(config)
     for name in _layers(plan, layer):
         parts = [store.Series(s.name, s.digest, s.paths()) for s in plan.select(name)]
         store.collect(plan.layer_file(name), parts)
@@ -142,7 +121,7 @@ def sheet(config: str, layer: str | None, method: str | None) -> None:
     """Draw the contact sheets of each layer from its layer file."""
     from cnnpref.sheet import layer_sheet, method_sheet
 
-    plan = _plan(config)
+    plan = read_plan(config)
     for series in plan.select(layer, method):
         path = plan.sheet(series.layer, series.name)
         method_sheet(plan.layer_file(series.layer), series.name, path)
@@ -157,7 +136,7 @@ def gallery(config: str) -> None:
     """Write the pages that show the sheets: index.html and one page for each layer."""
     from cnnpref.gallery import GalleryLayer, write_gallery
 
-    plan = _plan(config)
+    plan = read_plan(config)
     layers = [
         GalleryLayer(
             name,

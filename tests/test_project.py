@@ -64,7 +64,14 @@ MAY_IMPORT: dict[str, set[str]] = {
     "act_range": {"errors", "atomic", "nets", "pictures"},
     "estimate": {"plan", "series"},
     "zoo_commands": {"errors", "nets.zoo"},
-    "cli": {*FACTS, *ASK, *SHOW, "nets", "run", "pictures", "act_range", "zoo_commands"},
+    "arguments": {"config", "plan", "nets"},
+    "check": {"errors", "plan", "series", "store"},
+    "clean": {"errors", "plan"},
+    "run_commands": {"arguments", "check", "clean", "errors", "plan", "selection"},
+    "cli": {
+        *(*FACTS, *ASK, *SHOW, "nets", "run", "pictures", "act_range"),
+        *("arguments", "run_commands", "zoo_commands"),
+    },
     "utils": {"errors", "image", "transform", "nets"},
     "faces": {*FACTS, *ASCEND, "maximisation"},
     **{f"prefer_img_{method}": {"nets", "param", "faces"} for method in METHODS},
@@ -101,7 +108,8 @@ def test_data_flows_one_way(path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "module", ["cli", "plan", "gpus", "store", "sheet", "gallery", "act_range"]
+    "module",
+    ["cli", "plan", "gpus", "check", "clean", "estimate", "store", "sheet", "gallery", "act_range"],
 )
 def test_what_needs_no_torch_does_not_load_it(module: str) -> None:
     code = f"import sys, cnnpref.{module}; sys.exit('torch' in sys.modules)"
