@@ -5,7 +5,6 @@ from __future__ import annotations
 import logging
 import sys
 import warnings
-from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -45,6 +44,7 @@ def main() -> None:
 
 main.add_command(zoo_commands.nets)
 main.add_command(zoo_commands.fetch)
+main.add_command(run_commands.plan)
 main.add_command(run_commands.check)
 main.add_command(run_commands.clean)
 
@@ -157,12 +157,12 @@ def gallery(config: str) -> None:
 @click.option("--caffemodel", metavar="PATH", help="and, to see whether they fit, its weights.")
 def info(config: str | None, prototxt: str | None, caffemodel: str | None) -> None:
     """List a net's layers: shapes, numbers of weights, what part of the image a unit sees."""
-    from cnnpref.nets import open_net
+    from cnnpref.nets import at_hand, open_net
 
     if (config is None) == (prototxt is None):
         raise click.UsageError("give either --config or --prototxt")
     given = {"prototxt": prototxt, "caffemodel": caffemodel}
-    net = open_net(_to_look_at(read_config(config)["net"]) if config else given)
+    net = open_net(at_hand(read_config(config)["net"]) if config else given)
     counts, width = net.weight_counts(), max(map(len, net.layers))
     total = sum(weight.numel() for weight in net.parameters())
     click.echo(f"{net.name}: input {_sizes(net.input_shape)}, {total:,} weights")
@@ -178,15 +178,6 @@ def _field(net: Net, layer: str) -> str:
         return ""  # no image: a generator
     top, left, bottom, right = net.receptive_field(layer)
     return f"{bottom - top} x {right - left}, rows {top}-{bottom}, columns {left}-{right}"
-
-
-def _to_look_at(section: Mapping[str, Any]) -> Mapping[str, Any]:
-    """The section of a net, without weights that would have to be fetched."""
-    from cnnpref.nets import complete, zoo_weights
-
-    path = zoo_weights(section)
-    absent = path is not None and not path.exists()
-    return {**complete(section), "caffemodel": None} if absent else section
 
 
 def _sizes(shape: tuple[int, ...]) -> str:

@@ -55,12 +55,16 @@ def memory_mb(plan: Plan, batch: Batch) -> int:
 
 def runtime_minutes(plan: Plan, batch: Batch) -> int:
     """What to reserve for the job of a batch on one CPU core, in minutes."""
-    series, rows = batch.series, len(batch.units)
+    each = evaluations(batch.series) * evaluation_seconds(plan, batch.series)
+    return _round_up((START + len(batch.units) * each) / 60, 10)
+
+
+def evaluation_seconds(plan: Plan, series: Series) -> float:
+    """What the evaluation of a unit and the step that follows take on one CPU core."""
     parts = list(_parts(plan, series))
     passes = sum(4 * _products(net, layers) for net, layers in parts)  # forward and backward
     steps = _OPERATIONS[series.method] * prod(parts[-1][0].input_shape)
-    seconds = rows * evaluations(series) * (passes + steps) / PACE
-    return _round_up((START + seconds) / 60, 10)
+    return (passes + steps) / PACE
 
 
 def _parts(plan: Plan, series: Series) -> Iterator[tuple[NetDescription, list[str]]]:

@@ -1,4 +1,4 @@
-"""Commands about a run as a whole: is it complete, what of it is no longer wanted."""
+"""Commands about a run as a whole: what it takes, is it complete, what is no longer wanted."""
 
 from __future__ import annotations
 
@@ -13,10 +13,42 @@ from cnnpref.arguments import config_option, read_plan
 from cnnpref.check import Fault, Kind, check_series, check_shown, pages
 from cnnpref.clean import delete, leftovers
 from cnnpref.errors import UserError
+from cnnpref.outlook import Share, Time, outlook, size, summary, table
 from cnnpref.plan import Plan
 from cnnpref.selection import format_ranges
 
 NAMED = 5  # files of a folder with the same kind of fault that are named
+
+
+@click.command()
+@config_option
+@click.option("--quick", is_flag=True, help="Measure nothing and tell no times.")
+@click.option("--jobs", type=click.IntRange(min=1), default=1, show_default=True, help="At a time.")
+@click.option("--device", default="auto", show_default=True, help="auto, cpu, cuda or cuda:N.")
+@click.option("--threads", type=click.IntRange(min=1), default=1, show_default=True)
+def plan(config: str, quick: bool, jobs: int, device: str, threads: int) -> None:
+    """Show what a run takes before it is started: units, jobs, disk, memory, time.
+
+    Times are of what is missing. For each layer and method, a few iterations of a few units are
+    timed, on the device that generate would use, with as many CPU threads as jobs of the workflow
+    have. Nothing is written or fetched: weights that are not here yet are random.
+    """
+    wanted = read_plan(config)
+    shares = outlook(wanted)
+    times = None if quick else _measure(wanted, shares, device, threads)
+    click.echo(table(shares, times, jobs))
+    click.echo(summary(wanted, shares))
+
+
+def _measure(wanted: Plan, shares: list[Share], device: str, threads: int) -> list[Time]:
+    from cnnpref.calibrate import measure
+    from cnnpref.run import pick_device
+
+    place = pick_device(device, threads)
+    times, absent = measure(wanted, shares, place)
+    about = f"; random weights: {' and '.join(absent)}, not fetched yet" if absent else ""
+    click.echo(f"timed on {place}{about}", err=True)
+    return times
 
 
 @click.command()
@@ -85,18 +117,15 @@ def clean(configs: tuple[str, ...], yes: bool) -> None:
     """
     found = leftovers([read_plan(config) for config in configs])
     for leftover in found:
-        click.echo(f"{_size(leftover.size)}  {len(leftover.files):6,} files  {leftover.folder}")
+        count = f"{len(leftover.files):,} files"
+        click.echo(f"{size(leftover.size):>10}  {count:>12}  {leftover.folder}")
     if not found:
         click.echo("nothing that no config asks for")
         return
-    count, size = sum(len(each.files) for each in found), sum(each.size for each in found)
-    total = f"{_files(count, 'file')}, {_size(size).strip()}"
+    total = _files(sum(len(each.files) for each in found), "file")
+    total += f", {size(sum(each.size for each in found))}"
     if yes:
         delete(found)
         click.echo(f"{total}: deleted")
     else:
         click.echo(f"{total}, that no config asks for; --yes deletes them")
-
-
-def _size(count: int) -> str:
-    return f"{count / 1e6:10,.1f} MB"

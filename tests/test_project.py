@@ -67,7 +67,21 @@ MAY_IMPORT: dict[str, set[str]] = {
     "arguments": {"config", "plan", "nets"},
     "check": {"errors", "plan", "series", "store"},
     "clean": {"errors", "plan"},
-    "run_commands": {"arguments", "check", "clean", "errors", "plan", "selection"},
+    "outlook": {"estimate", "plan", "series"},
+    "calibrate": {
+        *ASK,
+        "estimate",
+        "maximisation",
+        "nets",
+        "objective",
+        "options",
+        "outlook",
+        "run",
+    },
+    "run_commands": {
+        *("arguments", "calibrate", "check", "clean", "errors"),
+        *("outlook", "plan", "run", "selection"),
+    },
     "cli": {
         *(*FACTS, *ASK, *SHOW, "nets", "run", "pictures", "act_range"),
         *("arguments", "run_commands", "zoo_commands"),
@@ -109,7 +123,19 @@ def test_data_flows_one_way(path: Path) -> None:
 
 @pytest.mark.parametrize(
     "module",
-    ["cli", "plan", "gpus", "check", "clean", "estimate", "store", "sheet", "gallery", "act_range"],
+    [
+        "cli",
+        "plan",
+        "gpus",
+        "check",
+        "clean",
+        "estimate",
+        "outlook",
+        "store",
+        "sheet",
+        "gallery",
+        "act_range",
+    ],
 )
 def test_what_needs_no_torch_does_not_load_it(module: str) -> None:
     code = f"import sys, cnnpref.{module}; sys.exit('torch' in sys.modules)"

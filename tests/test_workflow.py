@@ -171,3 +171,11 @@ def test_a_truncated_caffemodel_fails_its_jobs_with_a_clear_line(fresh: Project)
     assert done.returncode == 1
     assert "cnnpref: short.caffemodel: truncated" in done.stderr
     assert not list(fresh.folder.rglob("*.h5"))
+
+
+def test_a_run_says_at_its_start_what_there_is_to_do(finished: Project) -> None:
+    for path in (finished.unit(2), finished.folder / LAYER_FILE):
+        path.unlink()
+    told = "results/mine: layers 1, methods 1, unit files 4 (3 there), jobs to compute the others 1"
+    assert finished.succeed(LAYER_FILE).count(told) == 1
+    assert told not in finished.succeed("--dry-run")

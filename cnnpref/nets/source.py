@@ -130,6 +130,17 @@ def zoo_weights(section: Mapping[str, Any]) -> Path | None:
     return weights_path(find(section["zoo"]))
 
 
+def at_hand(section: Mapping[str, Any]) -> Mapping[str, Any]:
+    """A section; or, if its weights would have to be fetched, the same net without weights.
+
+    Raises:
+        UserError: the zoo has no net of that name.
+    """
+    path = zoo_weights(section)
+    absent = path is not None and not path.exists()
+    return {**complete(section), "caffemodel": None} if absent else section
+
+
 def fetched_sha256(section: Mapping[str, Any]) -> dict[str, str]:
     """{"caffemodel": digest of the weights that the zoo fetched for a section}, or nothing.
 

@@ -9,6 +9,7 @@ from cnnpref.config import resolve_config
 from cnnpref.errors import UserError
 from cnnpref.estimate import memory_mb, runtime_minutes
 from cnnpref.nets import describe, zoo_weights
+from cnnpref.outlook import outlook, summary
 from cnnpref.plan import make_plan
 from cnnpref.series import Batch, unescape
 
