@@ -47,3 +47,8 @@ def weights_for(series):
 def folder_of(wildcards):
     """The name of the folder of a series' unit files."""
     return f"{wildcards.method}-{wildcards.key}"
+
+
+def labels_of(method):
+    """How a report names a contact sheet of a layer."""
+    return lambda wildcards: {"layer": unescape(wildcards.layer), "method": method}

@@ -29,8 +29,21 @@ rule sheets:
     input:
         f"{plan.folder}/layers/{{layer}}.h5",
     output:
-        f"{plan.folder}/sheets/{{layer}}.png",
-        [f"{plan.folder}/sheets/{{layer}}/{method}.png" for method in plan.names],
+        report(
+            f"{plan.folder}/sheets/{{layer}}.png",
+            caption="../report/layer_sheet.rst",
+            category="Contact sheets",
+            labels=labels_of("all, side by side"),
+        ),
+        [
+            report(
+                f"{plan.folder}/sheets/{{layer}}/{method}.png",
+                caption="../report/method_sheet.rst",
+                category="Contact sheets",
+                labels=labels_of(method),
+            )
+            for method in plan.names
+        ],
     log:
         f"{plan.folder}/logs/sheets/{{layer}}.log",
     conda:
