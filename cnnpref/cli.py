@@ -5,22 +5,20 @@ from __future__ import annotations
 import logging
 import sys
 import warnings
-from collections.abc import Callable, Mapping
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any
 
 import click
 
-from cnnpref import zoo_commands
+from cnnpref import run_commands, zoo_commands
+from cnnpref.arguments import config_option, layer_option, method_option, read_plan
 from cnnpref.config import read_config
 from cnnpref.errors import UserError
-from cnnpref.plan import Plan, make_plan
+from cnnpref.plan import Plan
 from cnnpref.selection import format_ranges, parse_ranges
 from cnnpref.series import Batch, Series
 
 if TYPE_CHECKING:
     from cnnpref.nets import Net
-
-Command = TypeVar("Command", bound=Callable[..., Any])
 
 
 class _Cli(click.Group):
@@ -32,28 +30,6 @@ class _Cli(click.Group):
         except UserError as error:
             click.echo(f"cnnpref: {error}", err=True)
             ctx.exit(1)
-
-
-def _plan(source: str) -> Plan:
-    from cnnpref.nets import describe
-
-    return make_plan(read_config(source), describe)
-
-
-def config_option(command: Command) -> Command:
-    """`--config`, and no working command without it."""
-    text = "Path of a YAML file, or the config itself as a JSON object."
-    return click.option("--config", required=True, metavar="PATH|JSON", help=text)(command)
-
-
-def layer_option(command: Command) -> Command:
-    """`--layer`."""
-    return click.option("--layer", help="Only this layer of the config.")(command)
-
-
-def method_option(command: Command) -> Command:
-    """`--method`."""
-    return click.option("--method", help="Only this method, such as gd or gd-seed1.")(command)
 
 
 @click.group(cls=_Cli, context_settings={"help_option_names": ["-h", "--help"]})
@@ -68,6 +44,9 @@ def main() -> None:
 
 main.add_command(zoo_commands.nets)
 main.add_command(zoo_commands.fetch)
+main.add_command(run_commands.plan)
+main.add_command(run_commands.check)
+main.add_command(run_commands.clean)
 
 
 @main.command()
@@ -75,7 +54,12 @@ main.add_command(zoo_commands.fetch)
 @layer_option
 @method_option
 @click.option("--units", metavar="RANGES", help="Only these units of the config, such as 0-63,80.")
-@click.option("--device", default="auto", show_default=True, help="auto, cpu, cuda or cuda:N.")
+@click.option(
+    "--device",
+    default="auto",
+    show_default=True,
+    help="auto, cpu, cuda or cuda:N; auto is a GPU that no other job has, or else the CPU.",
+)
 @click.option("--threads", type=click.IntRange(min=1), help="CPU threads; default: torch's choice.")
 def generate(
     config: str,
@@ -86,13 +70,14 @@ def generate(
     threads: int | None,
 ) -> None:
     """Compute the unit files that are missing."""
-    from cnnpref.run import Nets, pick_device, run_batch
+    from cnnpref.run import Nets, job_device, run_batch
 
-    plan = _plan(config)
-    nets = Nets(plan.config, pick_device(device, threads))
-    size = plan.config["batch"]
+    plan = read_plan(config)
     chosen = [_chosen(series, units) for series in plan.select(layer, method)]
-    failures = [line for whole in chosen for b in whole.split(size) for line in run_batch(b, nets)]
+    batches = [batch for whole in chosen for batch in whole.split(plan.config["batch"])]
+    with job_device(device, threads) as place:
+        nets = Nets(plan.config, place)
+        failures = [line for batch in batches for line in run_batch(batch, nets)]
     if failures:
         raise UserError(f"{len(failures)} units could not be written; {failures[0]}")
 
@@ -122,7 +107,7 @@ def collect(config: str, layer: str | None) -> None:
     """Put the unit files of each layer into one file."""
     from cnnpref import store
 
-    plan = _plan(config)
+    plan = read_plan(config)
     for name in _layers(plan, layer):
         parts = [store.Series(s.name, s.digest, s.paths()) for s in plan.select(name)]
         store.collect(plan.layer_file(name), parts)
@@ -136,7 +121,7 @@ def sheet(config: str, layer: str | None, method: str | None) -> None:
     """Draw the contact sheets of each layer from its layer file."""
     from cnnpref.sheet import layer_sheet, method_sheet
 
-    plan = _plan(config)
+    plan = read_plan(config)
     for series in plan.select(layer, method):
         path = plan.sheet(series.layer, series.name)
         method_sheet(plan.layer_file(series.layer), series.name, path)
@@ -151,7 +136,7 @@ def gallery(config: str) -> None:
     """Write the pages that show the sheets: index.html and one page for each layer."""
     from cnnpref.gallery import GalleryLayer, write_gallery
 
-    plan = _plan(config)
+    plan = read_plan(config)
     layers = [
         GalleryLayer(
             name,
@@ -172,12 +157,12 @@ def gallery(config: str) -> None:
 @click.option("--caffemodel", metavar="PATH", help="and, to see whether they fit, its weights.")
 def info(config: str | None, prototxt: str | None, caffemodel: str | None) -> None:
     """List a net's layers: shapes, numbers of weights, what part of the image a unit sees."""
-    from cnnpref.nets import open_net
+    from cnnpref.nets import at_hand, open_net
 
     if (config is None) == (prototxt is None):
         raise click.UsageError("give either --config or --prototxt")
     given = {"prototxt": prototxt, "caffemodel": caffemodel}
-    net = open_net(_to_look_at(read_config(config)["net"]) if config else given)
+    net = open_net(at_hand(read_config(config)["net"]) if config else given)
     counts, width = net.weight_counts(), max(map(len, net.layers))
     total = sum(weight.numel() for weight in net.parameters())
     click.echo(f"{net.name}: input {_sizes(net.input_shape)}, {total:,} weights")
@@ -193,15 +178,6 @@ def _field(net: Net, layer: str) -> str:
         return ""  # no image: a generator
     top, left, bottom, right = net.receptive_field(layer)
     return f"{bottom - top} x {right - left}, rows {top}-{bottom}, columns {left}-{right}"
-
-
-def _to_look_at(section: Mapping[str, Any]) -> Mapping[str, Any]:
-    """The section of a net, without weights that would have to be fetched."""
-    from cnnpref.nets import complete, zoo_weights
-
-    path = zoo_weights(section)
-    absent = path is not None and not path.exists()
-    return {**complete(section), "caffemodel": None} if absent else section
 
 
 def _sizes(shape: tuple[int, ...]) -> str:

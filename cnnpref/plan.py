@@ -26,13 +26,19 @@ class NetDescription(Protocol):
     """What a plan needs to know of a net.
 
     Attributes:
-        layers: the shape of each layer without the batch: (C, H, W) or (C,).
+        layers: the shape of each layer without the batch: (C, H, W) or (C,), in their order.
+        input_shape: of an image, or of a generator's features, without the batch.
+        weights: how many numbers the weights of each layer are, where it has any.
         sha256: digests of the files that its section of the config names, by key; and, by key,
             what else the section stands for.
     """
 
     @property
     def layers(self) -> Mapping[str, Shape]: ...
+    @property
+    def input_shape(self) -> Shape: ...
+    @property
+    def weights(self) -> Mapping[str, int]: ...
     @property
     def sha256(self) -> Mapping[str, str]: ...
 
@@ -43,10 +49,17 @@ Describe = Callable[[Mapping[str, Any]], NetDescription]
 
 @dataclass(frozen=True)
 class Plan:
-    """All that a config asks for."""
+    """All that a config asks for.
+
+    Attributes:
+        config: from `read_config` or `resolve_config`.
+        series: layer by layer.
+        nets: what there is to know of the sections `net` and, if a method needs it, `generator`.
+    """
 
     config: Config
     series: tuple[Series, ...]
+    nets: Mapping[str, NetDescription]
 
     @cached_property
     def folder(self) -> Path:
@@ -119,15 +132,16 @@ def make_plan(config: Config, describe: Describe) -> Plan:
     """
     for method in config["methods"]:
         _require("method", method, METHODS)
-    net = describe(config["net"])
-    origins = _origins(config, net, describe)
+    nets = {name: describe(config[name]) for name in _sections(config)}
+    net = nets["net"]
+    origins = {method: _origin(config, nets, method) for method in config["methods"]}
     series = tuple(
         _series(config, layer, net.layers[layer], settings or {}, method, origins[method], seed)
         for layer, settings in _wanted_layers(config, net).items()
         for method in config["methods"]
         for seed in range(config["seed"], config["seed"] + config["seeds"])
     )
-    return Plan(config, series)
+    return Plan(config, series, nets)
 
 
 def needs_generator(method: str) -> bool:
@@ -135,19 +149,19 @@ def needs_generator(method: str) -> bool:
     return method.startswith("dgn")
 
 
-def _origins(config: Config, net: NetDescription, describe: Describe) -> dict[str, Origin]:
-    """What makes the images, by method."""
-    pixels: Origin = {"net": {**config["net"], **net.sha256}}
-    searching = [method for method in config["methods"] if needs_generator(method)]
-    if not searching:
-        return dict.fromkeys(config["methods"], pixels)
-    if "generator" not in config:
+def _sections(config: Config) -> list[str]:
+    """Those of the config whose nets make the images."""
+    method = next(filter(needs_generator, config["methods"]), None)
+    if method and "generator" not in config:
         raise UserError(
-            f"config: method {searching[0]!r} needs the key 'generator': a net that makes images"
+            f"config: method {method!r} needs the key 'generator': a network that makes images"
         )
-    section = config["generator"]
-    both: Origin = {**pixels, "generator": {**section, **describe(section).sha256}}
-    return {method: both if method in searching else pixels for method in config["methods"]}
+    return ["net", "generator"] if method else ["net"]
+
+
+def _origin(config: Config, nets: Mapping[str, NetDescription], method: str) -> Origin:
+    names = ["net", "generator"] if needs_generator(method) else ["net"]
+    return {name: {**config[name], **nets[name].sha256} for name in names}
 
 
 def _wanted_layers(config: Config, net: NetDescription) -> Mapping[str, Any]:

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import logging
+import os
 import sys
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict
 from functools import cached_property
 from importlib.metadata import version
@@ -19,6 +21,7 @@ from tqdm import tqdm
 from cnnpref.act_range import load_bounds
 from cnnpref.config import BLOB_KEYS, Config
 from cnnpref.errors import UserError
+from cnnpref.gpus import gpus_to_share, lease
 from cnnpref.maximisation import Moment, maximise
 from cnnpref.memory import is_exhausted, rows_at_once
 from cnnpref.nets import Net, complete, fetched_sha256, open_net
@@ -49,6 +52,25 @@ def pick_device(name: str, threads: int | None = None) -> torch.device:
     if name == "auto":
         name = "cuda" if torch.cuda.is_available() else "cpu"
     return find_device(name)
+
+
+@contextmanager
+def job_device(name: str, threads: int | None = None) -> Iterator[torch.device]:
+    """The device of that name for a job; with "auto", a GPU that no other job has.
+
+    Args:
+        name: as for `pick_device`.
+        threads: the same.
+
+    Raises:
+        UserError: there is no such device, or GPUs cannot be locked.
+    """
+    gpus = gpus_to_share(torch.cuda.device_count(), os.environ) if name == "auto" else []
+    if not gpus:
+        yield pick_device(name, threads)
+        return
+    with lease(gpus) as place:
+        yield pick_device(f"cuda:{place}", threads)
 
 
 class Nets:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from typing import Any
 
 import pytest
@@ -16,6 +17,8 @@ from cnnpref.plan import Plan, make_plan
 class Description:
     layers: dict[str, tuple[int, ...]]
     sha256: dict[str, str]
+    input_shape: tuple[int, ...] = (3, 32, 32)
+    weights: dict[str, int] = field(default_factory=lambda: {"conv1": 448, "fc6": 28100})
 
 
 NET = Description(
@@ -30,9 +33,17 @@ NET = Description(
 BASE = {"run": "r", "net": {"prototxt": "a.prototxt", "caffemodel": "a.caffemodel"}}
 
 
-def plan(description: Description = NET, /, **config: Any) -> Plan:
-    config = {"layers": {"conv1": {}}, **config}
-    return make_plan(resolve_config({**BASE, **config}, "stem"), lambda _: description)
+def plan(
+    description: Description = NET, generator: Description | None = None, /, **config: Any
+) -> Plan:
+    """The plan of a config: of the described net, and of a generator where that is given too."""
+    config = resolve_config({**BASE, "layers": {"conv1": {}}, **config}, "stem")
+
+    def describe(section: Mapping[str, Any]) -> Description:
+        made = generator is not None and section == config.get("generator")
+        return generator if made else description
+
+    return make_plan(config, describe)
 
 
 def message(**config: Any) -> str:

@@ -29,6 +29,7 @@ ROW = 4 * 16 * 16 * 2000  # bytes of one value of one image
 LIMITED = """
 import re, resource, sys
 from pathlib import Path
+import numpy.random
 import cnnpref.run
 from cnnpref.cli import main
 size = int(re.search(r"VmSize:\\s*(\\d+)", Path("/proc/self/status").read_text())[1]) * 1024

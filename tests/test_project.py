@@ -37,7 +37,7 @@ DO = {"param", "objective", "maximisation", "memory"}
 SHOW = {"atomic", "store", "sheet", "gallery"}
 MAY_IMPORT: dict[str, set[str]] = {
     **{name: set() for name in FACTS},
-    **{name: {"errors"} for name in ("atomic", "options", "config", "selection")},
+    **{name: {"errors"} for name in ("atomic", "gpus", "options", "config", "selection")},
     "series": {"options", "selection"},
     "plan": {"errors", "options", "config", "selection", "series"},
     "transform": {"schedule", "optim.problem"},
@@ -51,11 +51,33 @@ MAY_IMPORT: dict[str, set[str]] = {
     "sheet": {"errors", "image", "geometry", "store", "atomic"},
     "gallery": {"errors", "image", "geometry", "store", "atomic", "sheet"},
     "memory": {"nets"},
-    "run": {*FACTS, *ASK, *DO, "nets", "store", "act_range"},
+    "run": {*FACTS, *ASK, *DO, "gpus", "nets", "store", "act_range"},
     "pictures": {"errors"},
     "act_range": {"errors", "atomic", "nets", "pictures"},
+    "estimate": {"plan", "series"},
     "zoo_commands": {"errors", "nets.zoo"},
-    "cli": {*FACTS, *ASK, *SHOW, "nets", "run", "pictures", "act_range", "zoo_commands"},
+    "arguments": {"config", "plan", "nets"},
+    "check": {"errors", "plan", "series", "store"},
+    "clean": {"errors", "plan"},
+    "outlook": {"estimate", "plan", "series"},
+    "calibrate": {
+        *ASK,
+        "estimate",
+        "maximisation",
+        "nets",
+        "objective",
+        "options",
+        "outlook",
+        "run",
+    },
+    "run_commands": {
+        *("arguments", "calibrate", "check", "clean", "errors"),
+        *("outlook", "plan", "run", "selection"),
+    },
+    "cli": {
+        *(*FACTS, *ASK, *SHOW, "nets", "run", "pictures", "act_range"),
+        *("arguments", "run_commands", "zoo_commands"),
+    },
     "utils": {"errors", "image", "transform", "nets"},
     "faces": {*FACTS, *ASCEND, "maximisation"},
     **{f"prefer_img_{method}": {"nets", "param", "faces"} for method in METHODS},
@@ -91,7 +113,22 @@ def test_data_flows_one_way(path: Path) -> None:
     assert [name for name in own_imports(path) if not is_part_of(name, allowed)] == []
 
 
-@pytest.mark.parametrize("module", ["cli", "plan", "store", "sheet", "gallery", "act_range"])
+@pytest.mark.parametrize(
+    "module",
+    [
+        "cli",
+        "plan",
+        "gpus",
+        "check",
+        "clean",
+        "estimate",
+        "outlook",
+        "store",
+        "sheet",
+        "gallery",
+        "act_range",
+    ],
+)
 def test_what_needs_no_torch_does_not_load_it(module: str) -> None:
     code = f"import sys, cnnpref.{module}; sys.exit('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

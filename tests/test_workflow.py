@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import shutil
+import zipfile
 from pathlib import Path
 
 import numpy as np
@@ -171,3 +172,26 @@ def test_a_truncated_caffemodel_fails_its_jobs_with_a_clear_line(fresh: Project)
     assert done.returncode == 1
     assert "cnnpref: short.caffemodel: truncated" in done.stderr
     assert not list(fresh.folder.rglob("*.h5"))
+
+
+def test_a_run_says_at_its_start_what_there_is_to_do(finished: Project) -> None:
+    for path in (finished.unit(2), finished.folder / LAYER_FILE):
+        path.unlink()
+    told = "results/mine: layers 1, methods 1, unit files 4 (3 there), jobs to compute the others 1"
+    assert finished.succeed(LAYER_FILE).count(told) == 1
+    assert told not in finished.succeed("--dry-run")
+
+
+def test_a_report_has_the_sheets(finished: Project) -> None:
+    told = finished.succeed("--report", "report.zip")
+    assert "WARNING" not in told
+    with zipfile.ZipFile(finished.folder / "report.zip") as report:
+        pictures = {Path(n).name: report.read(n) for n in report.namelist() if n.endswith(".png")}
+        page = report.read("report/report.html").decode()
+    sheets = finished.folder / "results" / "mine" / "sheets"
+    assert pictures == {
+        "conv1.png": (sheets / "conv1.png").read_bytes(),
+        "gd.png": (sheets / "conv1" / "gd.png").read_bytes(),
+    }
+    for text in ("Contact sheets", "all, side by side", "conv1</tt> prefer, by one method"):
+        assert text in page

@@ -3,6 +3,7 @@
 from cnnpref.nets.net import Net
 from cnnpref.nets.source import (
     NetDescription,
+    at_hand,
     complete,
     describe,
     fetched_sha256,
@@ -13,6 +14,7 @@ from cnnpref.nets.source import (
 __all__ = [
     "Net",
     "NetDescription",
+    "at_hand",
     "complete",
     "describe",
     "fetched_sha256",

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from math import prod
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -25,12 +26,16 @@ class NetDescription:
 
     Attributes:
         layers: ordered {layer: shape without the batch}.
+        input_shape: of an image or of a generator's features, without the batch.
+        weights: {layer: how many numbers its weights are}, of layers that have any.
         sha256: {key of the config's section: digest of the file it names}; for what the section
             leaves to the zoo, what the zoo says of it; and what else of a net's definition
             determines its images.
     """
 
     layers: Mapping[str, Shape]
+    input_shape: Shape
+    weights: Mapping[str, int]
     sha256: Mapping[str, str]
 
 
@@ -76,7 +81,14 @@ def _open_caffe(section: Mapping[str, Any], device: str | torch.device) -> Net:
 
 
 def _describe_caffe(section: Mapping[str, Any]) -> NetDescription:
-    return NetDescription(read_graph(section["prototxt"]).layer_shapes, _digests(section))
+    return _described(section["prototxt"], _digests(section))
+
+
+def _described(prototxt: PathLike, sha256: Mapping[str, str]) -> NetDescription:
+    graph = read_graph(prototxt)
+    image = graph.shapes[next(iter(graph.inputs.values()))][1:]
+    weights = {name: sum(prod(b.shape) for b in blobs) for name, blobs in graph.wanted.items()}
+    return NetDescription(graph.layer_shapes, image, weights, sha256)
 
 
 def _open_zoo(section: Mapping[str, Any], device: str | torch.device) -> Net:
@@ -88,11 +100,10 @@ def _open_zoo(section: Mapping[str, Any], device: str | torch.device) -> Net:
 def _describe_zoo(section: Mapping[str, Any]) -> NetDescription:
     """Known by what is published, so that a plan is the same before its weights are fetched."""
     entry = find(section["zoo"])
-    layers = read_graph(entry.prototxt).layer_shapes
     settings = {key: str(value) for key, value in entry.settings.items()}
     known = {**settings, "caffemodel": entry.published, "prototxt": file_sha256(entry.prototxt)}
     left = {key: value for key, value in known.items() if key not in section}
-    return NetDescription(layers, left | _digests(section))
+    return _described(entry.prototxt, left | _digests(section))
 
 
 def complete(section: Mapping[str, Any]) -> Mapping[str, Any]:
@@ -118,6 +129,17 @@ def zoo_weights(section: Mapping[str, Any]) -> Path | None:
     return weights_path(find(section["zoo"]))
 
 
+def at_hand(section: Mapping[str, Any]) -> Mapping[str, Any]:
+    """A section; or, if its weights would have to be fetched, the same net without weights.
+
+    Raises:
+        UserError: the zoo has no net of that name.
+    """
+    path = zoo_weights(section)
+    absent = path is not None and not path.exists()
+    return {**complete(section), "caffemodel": None} if absent else section
+
+
 def fetched_sha256(section: Mapping[str, Any]) -> dict[str, str]:
     """{"caffemodel": digest of the weights that the zoo fetched for a section}, or nothing.
 
@@ -140,11 +162,12 @@ def _open_module(section: Mapping[str, Any], device: str | torch.device) -> Net:
 
 
 def _describe_module(section: Mapping[str, Any]) -> NetDescription:
-    from cnnpref.nets.pytorch.build import builder_version, module_layers
+    from cnnpref.nets.pytorch.build import builder_version, built_net
 
     files = {key: file_sha256(section[key]) for key in ("weights",) if key in section}
-    version = builder_version(section["torch"])
-    return NetDescription(module_layers(section), {"builder": version, **files})
+    net, version = built_net(section), builder_version(section["torch"])
+    sha256 = {"builder": version, **files}
+    return NetDescription(net.layers, net.input_shape, net.weight_counts(), sha256)
 
 
 _FORMS = {

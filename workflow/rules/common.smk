@@ -7,9 +7,11 @@ from pathlib import Path
 
 from cnnpref.config import resolve_config
 from cnnpref.errors import UserError
+from cnnpref.estimate import memory_mb, runtime_minutes
 from cnnpref.nets import describe, zoo_weights
+from cnnpref.outlook import outlook, summary
 from cnnpref.plan import make_plan
-from cnnpref.series import unescape
+from cnnpref.series import Batch, unescape
 
 try:
     settings = resolve_config(config, Path(["run", *workflow.configfiles][-1]).stem)
@@ -40,3 +42,13 @@ names_of_weights = {path.name: sections[section]["zoo"] for section, path in wei
 def weights_for(series):
     """What a series needs of them: wanted as ancient(), for it does not matter when they came."""
     return [str(weights[section]) for section in series.origin if section in weights]
+
+
+def folder_of(wildcards):
+    """The name of the folder of a series' unit files."""
+    return f"{wildcards.method}-{wildcards.key}"
+
+
+def labels_of(method):
+    """How a report names a contact sheet of a layer."""
+    return lambda wildcards: {"layer": unescape(wildcards.layer), "method": method}

@@ -12,6 +12,8 @@ if weights:
         localrule: True
         conda:
             "../../environment.yml"
+        resources:
+            gpu=0,
         params:
             name=lambda wildcards: names_of_weights[wildcards.weights],
         message:

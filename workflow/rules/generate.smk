@@ -2,10 +2,13 @@
 
 if settings["batch"] == 1:
     by_folder = {series.folder.name: series for series in plan.series}
+    alone = {name: Batch(series, series.units[:1]) for name, series in by_folder.items()}
+    memory = {name: memory_mb(plan, unit) for name, unit in alone.items()}
+    runtime = {name: runtime_minutes(plan, unit) for name, unit in alone.items()}
 
     rule generate:
         input:
-            ancient(lambda wildcards: weights_for(by_folder[f"{wildcards.method}-{wildcards.key}"])),
+            ancient(lambda wildcards: weights_for(by_folder[folder_of(wildcards)])),
         output:
             f"{plan.folder}/units/{{layer}}/{{method}}-{{key}}/{{unit}}.h5",
         log:
@@ -13,10 +16,13 @@ if settings["batch"] == 1:
         conda:
             "../../environment.yml"
         threads: 1
+        resources:
+            mem_mb=lambda wildcards, attempt: memory[folder_of(wildcards)] * 2 ** (attempt - 1),
+            runtime=lambda wildcards, attempt: runtime[folder_of(wildcards)] * 2 ** (attempt - 1),
         params:
             config=CONFIG,
             layer=lambda wildcards: unescape(wildcards.layer),
-            method=lambda wildcards: by_folder[f"{wildcards.method}-{wildcards.key}"].name,
+            method=lambda wildcards: by_folder[folder_of(wildcards)].name,
         message:
             "{params.method} on {params.layer}: unit {wildcards.unit}"
         shell:
@@ -40,6 +46,11 @@ else:
             conda:
                 "../../environment.yml"
             threads: 1
+            resources:
+                mem_mb=lambda wildcards, attempt, mb=memory_mb(plan, batch): mb * 2 ** (attempt - 1),
+                runtime=lambda wildcards, attempt, minutes=runtime_minutes(plan, batch): (
+                    minutes * 2 ** (attempt - 1)
+                ),
             params:
                 config=CONFIG,
                 layer=batch.series.layer,

@@ -14,6 +14,8 @@ rule collect:
         f"{plan.folder}/logs/collect/{{layer}}.log",
     conda:
         "../../environment.yml"
+    resources:
+        gpu=0,
     params:
         config=CONFIG,
         layer=lambda wildcards: unescape(wildcards.layer),
@@ -27,12 +29,27 @@ rule sheets:
     input:
         f"{plan.folder}/layers/{{layer}}.h5",
     output:
-        f"{plan.folder}/sheets/{{layer}}.png",
-        [f"{plan.folder}/sheets/{{layer}}/{method}.png" for method in plan.names],
+        report(
+            f"{plan.folder}/sheets/{{layer}}.png",
+            caption="../report/layer_sheet.rst",
+            category="Contact sheets",
+            labels=labels_of("all, side by side"),
+        ),
+        [
+            report(
+                f"{plan.folder}/sheets/{{layer}}/{method}.png",
+                caption="../report/method_sheet.rst",
+                category="Contact sheets",
+                labels=labels_of(method),
+            )
+            for method in plan.names
+        ],
     log:
         f"{plan.folder}/logs/sheets/{{layer}}.log",
     conda:
         "../../environment.yml"
+    resources:
+        gpu=0,
     params:
         config=CONFIG,
         layer=lambda wildcards: unescape(wildcards.layer),
@@ -54,6 +71,8 @@ rule gallery:
         f"{plan.folder}/logs/gallery.log",
     conda:
         "../../environment.yml"
+    resources:
+        gpu=0,
     params:
         config=CONFIG,
     message:

@@ -19,7 +19,7 @@ from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from cnnpref.errors import UserError, suggest
-from cnnpref.nets.net import Net, Shape
+from cnnpref.nets.net import Net
 from cnnpref.nets.pytorch.net import TorchNet, first_line, load_torch
 
 Section = Mapping[str, Any]
@@ -45,17 +45,17 @@ def open_module(section: Section, device: str | torch.device) -> Net:
     return _as_net(module.to(device), section)
 
 
-def module_layers(section: Section) -> Mapping[str, Shape]:
-    """The layers of that net; reads no weights, and computes nothing where the module allows that.
+def built_net(section: Section) -> Net:
+    """That net to look at; reads no weights, and computes nothing where the module allows that.
 
     Raises:
         UserError: nothing can be built of it.
     """
     try:
         with torch.device("meta"):
-            return _as_net(_build(section).to("meta"), section).layers
+            return _as_net(_build(section).to("meta"), section)
     except Exception:  # code that needs values: a branch, a NumPy array, weights of its own
-        return _as_net(_build(section), section).layers
+        return _as_net(_build(section), section)
 
 
 def builder_version(spec: str) -> str:
