@@ -140,8 +140,9 @@ def check_gd(name: str, errors: list[list[float]], activations: np.ndarray) -> N
     scale = np.abs(expected).max()
     assert activations.shape[0] == len(expected)
     assert np.abs(activations[:2] - expected[:2]).max() <= 1e-5 * scale
-    # where a chaotic run has got to in the end: measured 0.02 (Intel) and 0.17 (AMD, higher)
-    assert np.abs(activations[-10:].mean(0) - expected[-10:].mean(0)).max() <= 0.25 * scale
+    # where a chaotic run has got to in the end: eight starts that differ by 1e-7 of their size come
+    # to 0.58 .. 0.98 of the scale (conv10 default; recorded: 0.87), 0.81 .. 0.92 (exhigh; 0.83)
+    assert np.abs(activations[-10:].mean(0) - expected[-10:].mean(0)).max() <= 0.35 * scale
 
 
 def test_gd_by_its_original_name() -> None:
@@ -272,7 +273,8 @@ def test_chaotic_runs_rise_as_far(name: str) -> None:
     weight = OTHER_RUNS[name][2]
     theirs = recorded["act_sum"] if "act_sum" in recorded else -recorded["loss"] / weight
     rise, expected = max(activations) - activations[0], max(theirs) - theirs[0]
-    assert 0.7 <= rise / expected <= 1.4
+    # eight starts of dgn_gd that differ by 1e-7 of their size come to 0.60 .. 0.88
+    assert 0.5 <= rise / expected <= 1.5
 
 
 def main() -> None:
