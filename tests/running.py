@@ -22,7 +22,15 @@ LAYER_FILE = "results/mine/layers/conv1.h5"
 
 
 class Project:
-    """A working directory with a config, in which Snakemake runs."""
+    """A working directory with a config, in which Snakemake runs.
+
+    Attributes:
+        arguments: of each call of Snakemake.
+        environment: the variables that it sees; None stands for this process's.
+    """
+
+    arguments: tuple[str, ...] = ("--cores", "2")
+    environment: dict[str, str] | None = None
 
     def __init__(self, folder: Path, config: Config) -> None:
         self.folder, self.config = folder, config
@@ -38,11 +46,12 @@ class Project:
         return self.call(*args, "--configfile", "mine.yaml")
 
     def call(self, *args: str) -> subprocess.CompletedProcess[str]:
-        command = [sys.executable, "-m", "snakemake", "--cores", "2"]
+        command = [sys.executable, "-m", "snakemake", *self.arguments]
         snakefile = ROOT / "workflow" / "Snakefile"
         return subprocess.run(
             [*command, "--snakefile", str(snakefile), *args],
             cwd=self.folder,
+            env=self.environment,
             capture_output=True,
             text=True,
             check=False,
