@@ -185,7 +185,9 @@ class LocalSlurm:
                 yield pid
 
 
-def _job(number: str, state: str, restarts: str, gpus: str, start: str, end: str, comment: str) -> Job:
+def _job(
+    number: str, state: str, restarts: str, gpus: str, start: str, end: str, comment: str
+) -> Job:
     times = [float(text) if text.isdigit() else 0.0 for text in (start, end)]
     count = int(gpus.rpartition(":")[2]) if "gpu" in gpus else 0
     return Job(number, state, int(restarts), count, *times, comment)

@@ -27,10 +27,12 @@ class Project:
     Attributes:
         arguments: of each call of Snakemake.
         environment: the variables that it sees; None stands for this process's.
+        timeout: seconds after which a call has failed.
     """
 
     arguments: tuple[str, ...] = ("--cores", "2")
     environment: dict[str, str] | None = None
+    timeout: float | None = None
 
     def __init__(self, folder: Path, config: Config) -> None:
         self.folder, self.config = folder, config
@@ -52,6 +54,7 @@ class Project:
             [*command, "--snakefile", str(snakefile), *args],
             cwd=self.folder,
             env=self.environment,
+            timeout=self.timeout,
             capture_output=True,
             text=True,
             check=False,
