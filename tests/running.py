@@ -22,7 +22,17 @@ LAYER_FILE = "results/mine/layers/conv1.h5"
 
 
 class Project:
-    """A working directory with a config, in which Snakemake runs."""
+    """A working directory with a config, in which Snakemake runs.
+
+    Attributes:
+        arguments: of each call of Snakemake.
+        environment: the variables that it sees; None stands for this process's.
+        timeout: seconds after which a call has failed.
+    """
+
+    arguments: tuple[str, ...] = ("--cores", "2")
+    environment: dict[str, str] | None = None
+    timeout: float | None = None
 
     def __init__(self, folder: Path, config: Config) -> None:
         self.folder, self.config = folder, config
@@ -38,11 +48,13 @@ class Project:
         return self.call(*args, "--configfile", "mine.yaml")
 
     def call(self, *args: str) -> subprocess.CompletedProcess[str]:
-        command = [sys.executable, "-m", "snakemake", "--cores", "2"]
+        command = [sys.executable, "-m", "snakemake", *self.arguments]
         snakefile = ROOT / "workflow" / "Snakefile"
         return subprocess.run(
             [*command, "--snakefile", str(snakefile), *args],
             cwd=self.folder,
+            env=self.environment,
+            timeout=self.timeout,
             capture_output=True,
             text=True,
             check=False,
