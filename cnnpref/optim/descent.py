@@ -4,18 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from functools import partial
 from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
-from cnnpref.optim._portions import Portions
 from cnnpref.optim.problem import Evaluate, Observe, per_row
 from cnnpref.schedule import Linear
 from cnnpref.solution import Optimum, Status
 
 _CHECK_EVERY = 10  # iterations between looks at whether any row still runs: a look stalls a GPU
+_CACHED = 160_000  # numbers: with what is made of them they fill a CPU's cache (measured)
 
 
 Step = Callable[[Tensor, int, slice], Tensor]
@@ -74,34 +73,33 @@ def descend(
     record, v = _Record(x, rate.steps, patience), torch.zeros_like(x)
     rows: Sequence[int] = range(len(x))
     values, g, size = x.new_zeros(len(x)), torch.zeros_like(x), x.new_zeros(len(x))
-    x, spare, seen = x.clone(), torch.empty_like(x), torch.empty_like(x)
-    with Portions(x) as portions:
-        for t in range(rate.steps):
-            if steps.shift:
-                portions.run(partial(_shift, steps.shift, x, seen, t))
-            values, g = _evaluated(evaluate, seen if steps.shift else x, rows, values, g)
-            portions.run(partial(_measure, g, size))
-            running = record.add(t, x, values, size)
-            scale = torch.where(size > 0, size, 1) if normalise else torch.ones_like(size)
-            now = _Iteration(t, rate(t), momentum(t), scale, steps)
-            portions.run(partial(_update, now, spare, x, v, g, seen))
-            _overwrite(spare, ~running, x)
-            x, spare = spare, x
-            if observe:
-                observe(t + 1, x, values)
-            if patience and t % _CHECK_EVERY == 0:
-                rows = running.nonzero()[:, 0].tolist()
-                if not rows:
-                    break
+    x, spare, seen, portions = x.clone(), torch.empty_like(x), torch.empty_like(x), _portions(x)
+    for t in range(rate.steps):
+        for part in portions if steps.shift else ():
+            seen[part] = _moved(steps.shift, x[part], t, part)
+        values, g = _evaluated(evaluate, seen if steps.shift else x, rows, values, g)
+        for part in portions:
+            size[part] = g[part].flatten(1).abs().mean(1)
+        running = record.add(t, x, values, size)
+        scale = torch.where(size > 0, size, 1) if normalise else torch.ones_like(size)
+        now = _Iteration(t, rate(t), momentum(t), scale, steps)
+        for part in portions:
+            spare[part] = _updated(now, x, v, g, seen, part)
+        _overwrite(spare, ~running, x)
+        x, spare = spare, x
+        if observe:
+            observe(t + 1, x, values)
+        if patience and t % _CHECK_EVERY == 0:
+            rows = running.nonzero()[:, 0].tolist()
+            if not rows:
+                break
     return record.optimum(x)
 
 
-def _shift(move: Step, x: Tensor, seen: Tensor, t: int, part: slice) -> None:
-    seen[part] = move(x[part], t, part)
-
-
-def _measure(g: Tensor, size: Tensor, part: slice) -> None:
-    size[part] = g[part].flatten(1).abs().mean(1)
+def _portions(x: Tensor) -> list[slice]:
+    """The rows of a batch in portions: on a CPU few enough to stay in its cache meanwhile."""
+    count = len(x) if x.is_cuda else max(1, _CACHED // max(1, x[0].numel()))
+    return [slice(start, start + count) for start in range(0, len(x), count)]
 
 
 def _moved(move: Step | None, x: Tensor, t: int, rows: slice) -> Tensor:
@@ -139,16 +137,10 @@ class _Iteration(NamedTuple):
     steps: Steps
 
 
-def _update(
-    now: _Iteration,
-    out: Tensor,
-    xs: Tensor,
-    vs: Tensor,
-    gs: Tensor,
-    seen: Tensor,
-    part: slice,
-) -> None:
-    """The step of some rows along g, of the moved frame: from xs into out; changes vs and gs."""
+def _updated(
+    now: _Iteration, xs: Tensor, vs: Tensor, gs: Tensor, seen: Tensor, part: slice
+) -> Tensor:
+    """Variables of some rows after the step along g, of the moved frame; changes vs and gs."""
     t, rate, momentum, scale, steps = now
     v, g = vs[part], gs[part]
     g /= per_row(scale[part], g)
@@ -163,7 +155,7 @@ def _update(
         v.sub_(gradient).add_(g)
     for step in steps.finish:
         x = step(x, t, part)
-    out[part] = x
+    return x
 
 
 class _Record:
