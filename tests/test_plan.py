@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from pathlib import Path
 from typing import Any
 
@@ -199,10 +198,8 @@ def test_select_names_what_the_config_has() -> None:
         plan().select("conv")
 
 
-def test_ten_thousand_units_expand_at_once() -> None:
+def test_tens_of_thousands_of_units_expand() -> None:
     net = Description({f"layer{i}": (1000, 3, 3) for i in range(42)}, {})
-    start = time.perf_counter()
     made = plan(net, layers="all", batch=64)
     paths = [path for batch in made.batches() for path in batch.paths()]
     assert len(set(paths)) == 42_000
-    assert time.perf_counter() - start < 3
