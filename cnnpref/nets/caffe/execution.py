@@ -102,11 +102,11 @@ class Execution:
 
     def _whole(self, value: int) -> bool:
         area = self.areas[value]
-        return area is None or area == _full(self._shapes[value])
+        return area is None or area == full_area(self._shapes[value])
 
     def _place(self, area: Area, value: int) -> Area | None:
         """Where an area lies in what there is of a value; None: it is all there is."""
-        have = self.areas[value] or _full(self._shapes[value])
+        have = self.areas[value] or full_area(self._shapes[value])
         return None if area == have else _relative(area, have)
 
 
@@ -123,7 +123,8 @@ def local_patch(layer: Layer, area: Area) -> Patch | None:
     return Patch(area, needs, edges)
 
 
-def _full(shape: Shape) -> Area:
+def full_area(shape: Shape) -> Area:
+    """All of a map, (..., H, W)."""
     return (0, shape[-2]), (0, shape[-1])
 
 

@@ -11,7 +11,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from cnnpref.geometry import Box
-from cnnpref.nets.caffe.execution import Execution, local_patch
+from cnnpref.nets.caffe.execution import Execution, full_area, local_patch
 from cnnpref.nets.caffe.graph import Graph, Node
 from cnnpref.nets.caffe.head import Head
 from cnnpref.nets.caffe.layer import Area, Patch, Shape
@@ -52,7 +52,7 @@ class CaffeReadout:
             wanted = {value: area}
         execution = Execution(graph, wanted, [image])
         place = _place(shape, index, channel if head is None else None, area)
-        (top, bottom), (left, right) = execution.areas.get(image) or _whole(graph.shapes[image])
+        (top, bottom), (left, right) = execution.areas.get(image) or full_area(graph.shapes[image])
         box = (top, left, bottom, right)
         rows, columns = patch.edges[0] if patch and head else ((0, 0), (0, 0))
         return cls(box, execution, image, place, head, (*columns, *rows))
@@ -80,26 +80,26 @@ def _head(
     return node.layer.head(channel[:, 0]) if single else None
 
 
-def _whole(shape: Shape) -> Area:
-    return (0, shape[-2]), (0, shape[-1])
-
-
 def _area(shape: Shape, index: Tensor) -> Area | None:
     """Around the positions of the units in a map; None without a map."""
     if len(shape) != 3:
         return None
-    place = index % (shape[1] * shape[2])
-    row, column = torch.div(place, shape[2], rounding_mode="floor"), place % shape[2]
+    row, column = _position(shape, index)
     rows, columns = ((int(axis.min()), int(axis.max()) + 1) for axis in (row, column))
     return rows, columns
+
+
+def _position(shape: Shape, index: Tensor) -> tuple[Tensor, Tensor]:
+    """Rows and columns of units in a map (C, H, W)."""
+    place = index % (shape[1] * shape[2])
+    return torch.div(place, shape[2], rounding_mode="floor"), place % shape[2]
 
 
 def _place(shape: Shape, index: Tensor, channel: Tensor | None, area: Area | None) -> Tensor:
     """Flat indices in a part of the map, of all channels or of one alone."""
     if len(shape) != 3:
         return index if channel is not None else index % prod(shape[1:])
-    (top, bottom), (left, right) = area or _whole(shape)
-    place = index % (shape[1] * shape[2])
-    row, column = torch.div(place, shape[2], rounding_mode="floor"), place % shape[2]
+    (top, bottom), (left, right) = area or full_area(shape)
+    row, column = _position(shape, index)
     inside = (row - top) * (right - left) + column - left
     return inside if channel is None else channel * (bottom - top) * (right - left) + inside
