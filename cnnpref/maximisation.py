@@ -15,6 +15,7 @@ from torch import Tensor
 
 from cnnpref.errors import UserError
 from cnnpref.geometry import Box, grown
+from cnnpref.heap import held_memory
 from cnnpref.nets.kernels import faithful_kernels, fast_kernels
 from cnnpref.nets.net import Net
 from cnnpref.nets.pycaffe import AnyNet, as_net
@@ -105,7 +106,7 @@ def maximise(
     precision = "float32"  # L-BFGS needs all bits: its first steps vanish where pixels are rounded
     if isinstance(options, GdOptions | DgnGdOptions):
         precision = options.precision
-    with faithful_kernels() if faithful else fast_kernels(precision):
+    with held_memory(), faithful_kernels() if faithful else fast_kernels(precision):
         solution = task.solve(in_company=not faithful and draws is None)
         for attempt in range(1, options.retries + 1):
             dead = [row for row, s in enumerate(solution.status) if s == Status.ZERO_GRADIENT]

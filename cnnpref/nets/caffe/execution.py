@@ -15,6 +15,7 @@ from torch import Tensor
 
 from cnnpref.geometry import Span
 from cnnpref.nets.caffe.graph import Graph, Node
+from cnnpref.nets.caffe.late import with_late_relu
 from cnnpref.nets.caffe.layer import Area, Layer, Patch, Shape
 from cnnpref.nets.kernels import faithful_kernels
 
@@ -48,7 +49,7 @@ class Execution:
         self.wanted = dict(wanted)
         self.areas: dict[int, Area | None] = dict(wanted)
         self._shapes = graph.shapes
-        nodes = graph.ancestors(wanted, given)
+        nodes = with_late_relu(graph.ancestors(wanted, given), wanted)
         patches = [self._patch(node) for node in reversed(nodes)][::-1]
         self._uses = Counter(bottom for node in nodes for bottom in node.bottoms)
         self._free = {top for node in nodes if not node.layer.keeps_top for top in node.tops}

@@ -13,6 +13,7 @@ from collections.abc import Container, Iterable, Sequence
 from dataclasses import dataclass
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from cnnpref.errors import UserError, suggest
@@ -30,11 +31,15 @@ from cnnpref.nets.caffe.structure import View
 
 @dataclass(frozen=True)
 class Node:
-    """One step: the `tops` of a layer from its `bottoms`, both indices of values."""
+    """One step: the `tops` of a layer from its `bottoms`, both indices of values.
+
+    With `rectified` a ReLU follows it at once.
+    """
 
     layer: Layer
     bottoms: list[int]
     tops: list[int]
+    rectified: bool = False
 
     def run(
         self, bottoms: Sequence[Tensor], patch: Patch | None = None, overwrite: bool = False
@@ -56,7 +61,8 @@ class Node:
             if isinstance(error, torch.OutOfMemoryError):
                 raise
             raise layer_error(self.layer, error, [tuple(b.shape) for b in bottoms]) from None
-        return result if isinstance(result, tuple) else (result,)
+        tops = result if isinstance(result, tuple) else (result,)
+        return tuple(map(F.relu_, tops)) if self.rectified else tops
 
 
 def layer_error(layer: Layer, error: Exception, bottoms: Sequence[Shape]) -> UserError:

@@ -68,6 +68,8 @@ class Layer:
     shares_memory: ClassVar[bool] = False  # the top is another view of the bottom's memory
     keeps_top: ClassVar[bool] = True  # its gradient needs what it gave
     bottoms: ClassVar[tuple[int, float]]  # how many it takes, at least and at most
+    is_relu: bool = False  # it makes max(x, 0) of its bottom x, and nothing else
+    commutes_with_relu: bool = False  # it gives the same before as after, gradients included
 
     def __init__(self, message: Message) -> None:
         self.message = message

@@ -1,7 +1,7 @@
 """Local response normalisation across channels with few passes over memory.
 
-y = x * d**-beta with d = k + alpha / n * (sum of x**2 over n neighbouring channels). The sum is one
-matrix product, with a band of ones over the channels, and so is the one that its gradient needs:
+y = x * d**-beta with d = k + alpha / n * (sum of x**2 over n neighbouring channels). The gradient
+needs another such sum:
 
     dL/dx = g * d**-beta - 2 beta alpha / n * x * sum(g * x * d**-(beta + 1))
 """
@@ -54,7 +54,9 @@ def _to_the(root: Tensor, power: float) -> Tensor:
 
 def _summed(x: Tensor, size: int) -> Tensor:
     """The sum over `size` neighbouring channels: (N, C, H, W), channels last."""
-    channels = torch.arange(x.shape[1], device=x.device)
-    band = ((channels[:, None] - channels).abs() <= size // 2).to(x.dtype)
     rows = x.permute(0, 2, 3, 1)  # a view of memory that is contiguous
-    return (rows @ band).permute(0, 3, 1, 2)
+    total = rows.clone()
+    for distance in range(1, size // 2 + 1):
+        total[..., distance:] += rows[..., :-distance]
+        total[..., :-distance] += rows[..., distance:]
+    return total.permute(0, 3, 1, 2)

@@ -31,6 +31,7 @@ class ReLU(SameShape):
 
     def setup(self, x: Shape) -> list[Blob]:
         self.slope = self.message.relu_param.negative_slope
+        self.is_relu = not self.slope
         return []
 
     def forward(self, x: Tensor) -> Tensor:

@@ -48,6 +48,9 @@ class Pooling(Layer):
             require(kernel > 0, "kernel_size must be given and positive")
             require(pad < kernel, f"pad {pad} must be smaller than the kernel {kernel}")
         self.has_mask = self.method == "MAX" and len(self.message.top) > 1
+        # a window outside of the map holds the lowest number, which ReLU would change
+        filled = all(s <= k for s, k in zip(self.stride, self._kernel(x), strict=True))
+        self.commutes_with_relu = self.method == "MAX" and filled and not self.has_mask
         return []
 
     def _kernel(self, shape: Sequence[int]) -> tuple[int, int]:

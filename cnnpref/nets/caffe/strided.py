@@ -16,6 +16,7 @@ from torch import Tensor
 from cnnpref.geometry import Span
 
 _FEW = 4  # input channels
+_LANES = 8  # numbers in a CPU's vector
 
 
 def suits(x: Tensor, stride: tuple[int, ...], dilation: tuple[int, ...], group: int) -> bool:
@@ -49,8 +50,11 @@ class _Strided(torch.autograd.Function):
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
         (weight,), stride = ctx.saved_tensors, ctx.stride
         rows, columns = (-size % stride for size in weight.shape[2:])
-        blocks = F.pixel_unshuffle(F.pad(weight, (0, columns, 0, rows)), stride)
-        spread = F.pixel_shuffle(F.conv_transpose2d(gradient, blocks), stride)
+        inputs = weight.shape[1]
+        idle = -inputs * stride**2 % _LANES // stride**2  # channels that fill up a vector
+        kernel = F.pad(weight, (0, columns, 0, rows, 0, idle))
+        blocks = F.pixel_unshuffle(kernel, stride)
+        spread = F.pixel_shuffle(F.conv_transpose2d(gradient, blocks), stride)[:, :inputs]
         # what is before the image is padding; what no window reaches has no gradient
         edges: list[int] = []
         for axis in (1, 0):

@@ -47,6 +47,8 @@ class Silence(Layer):
 class Concat(Layer):
     """The bottoms one after another along an axis."""
 
+    commutes_with_relu = True
+
     def setup(self, *shapes: Shape) -> list[Blob]:
         param = self.message.concat_param
         axis = param.concat_dim if param.HasField("concat_dim") else param.axis
