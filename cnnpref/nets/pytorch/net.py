@@ -17,6 +17,8 @@ from cnnpref.nets.kernels import find_device
 from cnnpref.nets.net import Net, Shape
 from cnnpref.nets.pytorch.dependence import RecordedPass, Recorder, Trace
 from cnnpref.nets.pytorch.passes import AbsentError, Done, PartialPass, Pass
+from cnnpref.nets.pytorch.readout import smallest_readout
+from cnnpref.nets.readout import Readout
 
 
 class TorchNet(Net):
@@ -144,6 +146,9 @@ class TorchNet(Net):
                 f"{self.name}: {', '.join(missing)}: not reached with this input, as it was with a "
                 "black one: the code of the module decides by its values; choose another layer"
             )
+
+    def readout(self, layer: str, index: Tensor) -> Readout:
+        return smallest_readout(self, layer, index)
 
     def support(self, layer: str, mask: Mask) -> Mask:
         shape, (recorder, traces) = self.layer_shape(layer), self._recorded
