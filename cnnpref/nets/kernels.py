@@ -19,7 +19,9 @@ from torch import Tensor
 
 from cnnpref.errors import UserError
 
-_ROWS = 16  # from so many rows on, matrix products on a CPU treat every row alike (measured, MKL)
+_LEAST = (
+    16  # from so many rows and columns on a CPU's products treat all rows alike (MKL, measured)
+)
 _fast: ContextVar[bool] = ContextVar("fast", default=False)
 
 
@@ -90,11 +92,15 @@ def _set_tf32(matmul: bool, cudnn: bool) -> None:
 
 
 def linear(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
-    """`F.linear` whose rows (N, inputs) do not depend, in their last bits, on how many they are.
+    """`F.linear` whose rows (N, inputs) do not depend, in their last bits, on the other rows.
 
-    On a CPU products of few rows are summed in another order.
+    On a CPU small products are summed in an order that depends on the place of a row: these are
+    made larger, with zeros. So are those that the way back takes.
     """
-    lacking = _ROWS - len(x) if x.device.type == "cpu" and x.ndim == 2 else 0
-    if lacking <= 0:
+    sizes = *x.shape, weight.shape[0]
+    if x.device.type != "cpu" or len(sizes) != 3 or min(sizes) >= _LEAST:
         return F.linear(x, weight, bias)
-    return F.linear(F.pad(x, (0, 0, 0, lacking)), weight, bias)[: len(x)]
+    rows, inputs, outputs = (max(0, _LEAST - size) for size in sizes)
+    weight = F.pad(weight, (0, inputs, 0, outputs))
+    bias = None if bias is None else F.pad(bias, (0, outputs))
+    return F.linear(F.pad(x, (0, inputs, 0, rows)), weight, bias)[: sizes[0], : sizes[2]]
