@@ -112,8 +112,13 @@ def _bound(value: Any) -> Any:
     return load_bounds(value) if isinstance(value, str) else value
 
 
-def run_batch(batch: Batch, nets: Nets) -> list[str]:
+def run_batch(batch: Batch, nets: Nets, attempt: int = 1) -> list[str]:
     """Compute and write those units of a batch whose files are not valid.
+
+    Args:
+        batch: the units.
+        nets: of the same config.
+        attempt: each after the first works on half as many units at once as the one before.
 
     Returns:
         What went wrong: a line for each unit that could not be written.
@@ -130,7 +135,7 @@ def run_batch(batch: Batch, nets: Nets) -> list[str]:
     _ = nets.net  # a net that cannot be read leaves no folder behind
     _try_writing(series)
     failures = []
-    for portion, solution, seconds in _solutions(nets, series, units):
+    for portion, solution, seconds in _solutions(nets, series, units, attempt):
         common = _common_attributes(series, nets, seconds / len(portion))
         results = (
             _result(solution, row, {**common, "unit": unit}) for row, unit in enumerate(portion)
@@ -140,11 +145,13 @@ def run_batch(batch: Batch, nets: Nets) -> list[str]:
 
 
 def _solutions(
-    nets: Nets, series: Series, units: list[int]
+    nets: Nets, series: Series, units: list[int], attempt: int
 ) -> Iterator[tuple[list[int], Solution, float]]:
     """Units and their solution and its seconds, as many at once as memory allows."""
     others = [nets.generator.net] if needs_generator(series.method) else []
-    most = rows_at_once(nets.net, series.layer, map(as_net, others))
+    room = rows_at_once(nets.net, series.layer, map(as_net, others))
+    most = max(1, min(len(units), room) // 2 ** (attempt - 1))
+    log.info("%s/%s: %d units at once", series.layer, series.name, most)
     while units:
         portion, started = units[:most], perf_counter()
         try:

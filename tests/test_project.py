@@ -59,6 +59,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "arguments": {"config", "plan", "nets"},
     "check": {"errors", "plan", "series", "store"},
     "clean": {"errors", "plan"},
+    "mend": {"check", "errors", "plan", "selection", "series", "store"},
     "outlook": {"estimate", "plan", "series"},
     "calibrate": {
         *ASK,
@@ -121,6 +122,7 @@ def test_data_flows_one_way(path: Path) -> None:
         "gpus",
         "check",
         "clean",
+        "mend",
         "estimate",
         "outlook",
         "store",
