@@ -1,59 +1,63 @@
-"""Damaged unit files go, so that Snakemake, to whom a file that is there is right, makes them."""
+"""Before a run: damaged unit files go, for Snakemake takes a file that is there for a right one."""
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from pathlib import Path
 
 from cnnpref.check import is_collected
-from cnnpref.errors import UserError
 from cnnpref.plan import Plan
 from cnnpref.selection import format_ranges
 from cnnpref.series import Series
 from cnnpref.store import check_unit
 
 
-def discard_damaged(plan: Plan, layer: str) -> list[str]:
-    """Delete the unit files of a layer that are damaged, unless they are older than its layer file.
+def discard_damaged(plan: Plan) -> list[str]:
+    """Delete the unit files that are damaged, unless they are older than their layer file.
 
     A layer file of these very units was made of them when they were whole. Files that the
-    operating system does not let this process read are left alone.
+    operating system does not let this process read or delete are left alone.
 
     Returns:
-        What was done: a line for each series that had damaged files.
-
-    Raises:
-        UserError: the operating system refused to delete a file.
+        Warnings: a line for each series that had damaged files, or one that nothing can be written.
     """
-    series = plan.select(layer)
-    data = plan.layer_file(layer)
+    if not _is_writable(plan.folder):
+        return [
+            f"warning: cannot write into {plan.folder}: what is missing there cannot be made;"
+            " mend that or choose another results folder"
+        ]
+    return [line for layer in plan.layers for line in _discard_of_layer(plan, layer)]
+
+
+def _is_writable(folder: Path) -> bool:
+    there = next(path for path in (folder.absolute(), *folder.absolute().parents) if path.exists())
+    return os.access(there, os.W_OK)
+
+
+def _discard_of_layer(plan: Plan, layer: str) -> Iterator[str]:
+    series, data = plan.select(layer), plan.layer_file(layer)
     made = data.stat().st_mtime_ns if is_collected(data, series) else 0
-    return [line for each in series if (line := _discard(each, made))]
+    for each in series:
+        if reasons := dict(_discard(each, made)):
+            count = f"{len(reasons):,} damaged unit file{'s' if len(reasons) > 1 else ''}"
+            told = f"{format_ranges(reasons)} ({', '.join(sorted(set(reasons.values())))})"
+            yield f"warning: {each.folder}: {count}, deleted, to be computed again: {told}"
 
 
-def _discard(series: Series, since: int) -> str | None:
-    """Delete damaged files of a series that were written at `since` or later, in nanoseconds."""
-    reasons = dict(_discarded(series, since))
-    if not reasons:
-        return None
-    count = f"{len(reasons):,} damaged unit file{'s' if len(reasons) > 1 else ''}"
-    told = f"{format_ranges(sorted(reasons))} ({', '.join(sorted(set(reasons.values())))})"
-    return f"warning: {series.folder}: {count}, deleted, to be computed again: {told}"
-
-
-def _discarded(series: Series, since: int) -> Iterator[tuple[int, str]]:
-    """The units whose files were damaged, and how; each file is deleted."""
+def _discard(series: Series, since: int) -> Iterator[tuple[int, str]]:
+    """Units and what was wrong with their files, written at `since` (in ns) or later."""
     for unit in series.units:
         path = series.path(unit)
-        found = _inode(path, since)
-        if found and (reason := check_unit(path, series.digest)) and _is_readable(path):
-            if found == _inode(path, since):  # no job has replaced it in the meantime
-                _delete(path)
+        looked_at = _inode(path, since)
+        reason = check_unit(path, series.digest) if looked_at else None
+        # A job that another run left behind may have replaced the file in the meantime.
+        if reason and _is_readable(path) and looked_at == _inode(path, since) and _delete(path):
             yield unit, reason
 
 
 def _inode(path: Path, since: int) -> int | None:
-    """Which file it is now; None if it is missing or older."""
+    """Which file it is at the moment; None if it is missing or older."""
     try:
         told = path.stat()
     except OSError:
@@ -69,10 +73,9 @@ def _is_readable(path: Path) -> bool:
     return True
 
 
-def _delete(path: Path) -> None:
+def _delete(path: Path) -> bool:
     try:
         path.unlink()
-    except OSError as error:
-        raise UserError(
-            f"cannot delete {path}, which is damaged: {error.strerror}; mend that and run it again"
-        ) from None
+    except OSError:
+        return False
+    return True

@@ -19,6 +19,7 @@ import torch
 from tqdm import tqdm
 
 from cnnpref.act_range import load_bounds
+from cnnpref.atomic import refusal
 from cnnpref.config import BLOB_KEYS, Config
 from cnnpref.errors import UserError
 from cnnpref.gpus import gpus_to_share, lease
@@ -198,10 +199,7 @@ def _try_writing(series: Series) -> None:
         with TemporaryFile(dir=series.folder):
             pass
     except OSError as error:
-        raise UserError(
-            f"cannot write into {series.folder}: {error.strerror or error};"
-            " mend that or choose another results folder"
-        ) from None
+        raise UserError(f"cannot write into {series.folder}: {refusal(error)}") from None
 
 
 def _maximise(nets: Nets, series: Series, units: Sequence[int]) -> Solution:

@@ -18,7 +18,6 @@ from running import Project
 from cnnpref.selection import parse_ranges
 from cnnpref.series import escape
 
-
 Run = subprocess.Popen[bytes]
 
 
@@ -81,13 +80,22 @@ class Watched:
     def jobs(self) -> list[Job]:
         return jobs(self.project.folder)
 
-    def goes_on(self, run: Run, shortest: float, longest: float) -> bool:
-        """Look on for so many seconds, at random; whether there is still a run to kill then."""
-        end = time.monotonic() + self.random.uniform(shortest, longest)
-        self.watch(lambda: time.monotonic() > end or run.poll() is not None)
+    def goes_on(self, run: Run) -> bool:
+        """Look on until a random moment; whether the run still goes on then.
+
+        The moment: from now up to 2 jobs later, then up to 2 seconds after a job is seen at work.
+        """
+        steps = self.steps() + self.random.randint(0, 2)
+        self.watch(lambda: run.poll() is not None or (self.steps() >= steps and self.jobs()))
+        end = time.monotonic() + self.random.uniform(0, 2)
+        self.watch(lambda: run.poll() is not None or time.monotonic() > end)
         return run.poll() is None
 
-    def watch(self, until: Callable[[], bool]) -> None:
+    def steps(self) -> int:
+        """Jobs that have ended well, in all runs."""
+        return (self.project.folder / "told").read_text().count("Finished jobid")
+
+    def watch(self, until: Callable[[], object]) -> None:
         """Look at the unit files ten times a second."""
         while not until():
             for path in self.project.folder.glob("results/*/units/*/*/*.h5"):

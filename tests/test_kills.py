@@ -20,17 +20,13 @@ ARRAYS = ("image", "image_best", "activation", "latent")
 
 @pytest.fixture(scope="module")
 def config(tiny_net: Path) -> Config:
-    """45 units, in batches of 3."""
+    """22 units in 8 batches; jobs of fc go on until another Snakemake has started."""
     nets = {
         section: {key: str(tiny_net / f"{name}.{key}") for key in ("prototxt", "caffemodel")}
         for section, name in (("net", "tiny"), ("generator", "generator"))
     }
-    options = {
-        "gd": {"iter_n": 300},
-        "lbfgs": {"maxiter": 30},
-        "dgn_gd": {"iter_n": 300},
-    }
-    layers = {"conv1": {}, "fire/expand": {}, "fc": {}}
+    options = {"lbfgs": {"maxiter": 30}, "dgn_gd": {"iter_n": 300}}
+    layers = {"conv1": {}, "fc": {"options": {"dgn_gd": {"iter_n": 5000}}}}
     methods = {"methods": list(options), "options": options}
     return {"run": "mine", **nets, "layers": layers, **methods, "batch": 3}
 
@@ -85,7 +81,7 @@ def test_snakemake_is_killed(watched: Watched, undisturbed: dict[str, UnitResult
     """Alone: its jobs go on, beside those of the next run."""
     while watched.kills.total() < KILLS:
         run = watched.start()
-        if watched.goes_on(run, 2, 8):
+        if watched.goes_on(run):
             watched.kill_snakemake(run)
         else:
             finish(watched, undisturbed)
@@ -96,7 +92,7 @@ def test_jobs_are_killed(watched: Watched, undisturbed: dict[str, UnitResult]) -
     """One after the other, in a run that tries them again."""
     while watched.kills.total() < KILLS:
         run = watched.start("--retries", str(KILLS))
-        while watched.kills.total() < KILLS and watched.goes_on(run, 0.2, 4):
+        while watched.kills.total() < KILLS and watched.goes_on(run):
             watched.kill_job()
         watched.watch(lambda run=run: run.poll() is not None)
         finish(watched, undisturbed)

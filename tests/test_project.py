@@ -51,7 +51,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "sheet": {"errors", "image", "geometry", "store", "atomic"},
     "gallery": {"errors", "image", "geometry", "store", "atomic", "sheet"},
     "memory": {"nets"},
-    "run": {*FACTS, *ASK, *DO, "gpus", "nets", "store", "act_range"},
+    "run": {*FACTS, *ASK, *DO, "atomic", "gpus", "nets", "store", "act_range"},
     "pictures": {"errors"},
     "act_range": {"errors", "atomic", "nets", "pictures"},
     "estimate": {"plan", "series"},
@@ -59,7 +59,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "arguments": {"config", "plan", "nets"},
     "check": {"errors", "plan", "series", "store"},
     "clean": {"errors", "plan"},
-    "mend": {"check", "errors", "plan", "selection", "series", "store"},
+    "mend": {"check", "plan", "selection", "series", "store"},
     "outlook": {"estimate", "plan", "series"},
     "calibrate": {
         *ASK,

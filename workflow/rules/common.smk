@@ -58,11 +58,16 @@ def runs_jobs():
 
 
 @cache
-def unit_files(layer):
-    """Those of a layer. Asked for before Snakemake looks at them: damaged ones go first."""
-    for line in discard_damaged(plan, layer) if runs_jobs() else []:
-        print(line, file=sys.stderr)
-    return [str(path) for series in plan.select(layer) for path in series.paths()]
+def mend():
+    """Once, before Snakemake looks which files are there."""
+    for warning in discard_damaged(plan) if runs_jobs() else []:
+        print(warning, file=sys.stderr)
+
+
+def unit_files(layers):
+    """Those of these layers, as inputs; what is there is whole."""
+    mend()
+    return [str(path) for layer in layers for s in plan.select(layer) for path in s.paths()]
 
 
 def labels_of(method):
