@@ -31,8 +31,8 @@ def discard_damaged(plan: Plan) -> list[str]:
 
 
 def _is_writable(folder: Path) -> bool:
-    there = next(path for path in (folder.absolute(), *folder.absolute().parents) if path.exists())
-    return os.access(there, os.W_OK)
+    places = (folder, *folder.parents)
+    return os.access(next(path for path in places if os.access(path, os.F_OK)), os.W_OK)
 
 
 def _discard_of_layer(plan: Plan, layer: str) -> Iterator[str]:
