@@ -45,6 +45,22 @@ def test_another_attempt_works_on_half_as_many_units_at_once(watched: Watched) -
     assert watched.project.faults() == []
 
 
+def test_a_job_that_outlives_its_snakemake_harms_nothing(watched: Watched) -> None:
+    """The next run's job computes the same units beside it."""
+    watched.project.change(options={"gd": {"iter_n": 10000}})
+    killed = watched.start(*units(watched))
+    watched.watch(lambda: "evaluation" in log() or killed.poll() is not None)
+    watched.kill_snakemake(killed)
+    run = watched.start(*units(watched))
+    watched.watch(lambda: len(watched.jobs()) == 2 or run.poll() is not None)
+    assert run.poll() is None
+    watched.watch(lambda: run.poll() is not None and not watched.jobs())
+    assert run.returncode == 0
+    assert watched.project.faults() == []
+    assert watched.computed_again() <= watched.in_flight
+    assert "Nothing to be done" in watched.project.succeed(*units(watched))
+
+
 def test_a_second_snakemake_is_locked_out(watched: Watched) -> None:
     run = watched.start(*units(watched))
     watched.watch(lambda: "evaluation" in log() or run.poll() is not None)
