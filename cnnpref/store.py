@@ -258,8 +258,7 @@ def _dataset_fault(file: h5py.File) -> str | None:
 
 def _attribute_fault(file: h5py.File, unit: str, digest: str | None) -> str | None:
     told = file.attrs
-    missing = [name for name in ATTRIBUTES if name not in told]
-    if missing:
+    if missing := [name for name in ATTRIBUTES if name not in told]:
         return f"no attribute {missing[0]}"
     if str(told["unit"]) != unit:
         return f"holds unit {told['unit']}"

@@ -25,8 +25,8 @@ def config(tiny_net: Path) -> Config:
         section: {key: str(tiny_net / f"{name}.{key}") for key in ("prototxt", "caffemodel")}
         for section, name in (("net", "tiny"), ("generator", "generator"))
     }
-    options = {"lbfgs": {"maxiter": 30}, "dgn_gd": {"iter_n": 300}}
-    layers = {"conv1": {}, "fc": {"options": {"dgn_gd": {"iter_n": 5000}}}}
+    options = {"gd": {"iter_n": 300}, "dgn_gd": {"iter_n": 50}}
+    layers = {"conv1": {}, "fc": {"options": {"gd": {"iter_n": 5000}}}}
     methods = {"methods": list(options), "options": options}
     return {"run": "mine", **nets, "layers": layers, **methods, "batch": 3}
 
@@ -69,12 +69,15 @@ def finish(watched: Watched, undisturbed: dict[str, UnitResult]) -> None:
 
 
 def assert_the_same(found: dict[str, UnitResult], wanted: dict[str, UnitResult]) -> None:
-    """To the bit."""
+    """To the bit; by a generator up to float noise, for another attempt has smaller batches."""
     assert found.keys() == wanted.keys()
     for path, result in found.items():
-        for name in ARRAYS:
-            np.testing.assert_array_equal(getattr(result, name), getattr(wanted[path], name))
-        assert result.attributes | {"seconds": 0} == wanted[path].attributes | {"seconds": 0}
+        noise = 1e-4 if result.attributes["method"] == "dgn_gd" else 0
+        for name in (name for name in ARRAYS if getattr(result, name) is not None):
+            new, old = getattr(result, name), getattr(wanted[path], name)
+            np.testing.assert_allclose(new, old, rtol=noise, atol=noise)
+        for name in ("digest", "unit", "seed", "status", "options"):
+            assert result.attributes[name] == wanted[path].attributes[name]
 
 
 def test_snakemake_is_killed(watched: Watched, undisturbed: dict[str, UnitResult]) -> None:
