@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import io
 import os
 import secrets
@@ -30,12 +31,17 @@ def replacing(path: Path) -> Iterator[Path]:
         temporary.replace(path)
         _sync(path.parent)
     except OSError as error:
-        raise UserError(
-            f"cannot write {path}: {error.strerror or error}; mend that or choose another folder"
-        ) from error
+        raise UserError(f"cannot write {path}: {refusal(error)}") from error
     finally:
         with suppress(OSError):
             temporary.unlink()
+
+
+def refusal(error: OSError) -> str:
+    """Why the operating system refused to write, and what to do about it."""
+    full = error.errno in (errno.ENOSPC, errno.EDQUOT)
+    advice = "make room there and run it again" if full else "mend that or choose another folder"
+    return f"{error.strerror or error}; {advice}"
 
 
 class PatientFile(io.FileIO):

@@ -63,6 +63,11 @@ def check_shown(plan: Plan) -> Iterator[Fault]:
         yield from _check(page, shown, _page_fault(page))
 
 
+def is_collected(path: Path, series: Sequence[Series]) -> bool:
+    """Whether a layer file is complete and of these series, with these units."""
+    return _layer_fault(path, series) is None
+
+
 def pages(plan: Plan) -> list[Path]:
     """The files of the gallery."""
     of_layers = [plan.page(layer) for layer in plan.layers]

@@ -61,6 +61,13 @@ main.add_command(run_commands.clean)
     help="auto, cpu, cuda or cuda:N; auto is a GPU that no other job has, or else the CPU.",
 )
 @click.option("--threads", type=click.IntRange(min=1), help="CPU threads; default: torch's choice.")
+@click.option(
+    "--attempt",
+    type=click.IntRange(min=1),
+    default=1,
+    show_default=True,
+    help="After the first, each works on half as many units at once as the one before.",
+)
 def generate(
     config: str,
     layer: str | None,
@@ -68,6 +75,7 @@ def generate(
     units: str | None,
     device: str,
     threads: int | None,
+    attempt: int,
 ) -> None:
     """Compute the unit files that are missing."""
     from cnnpref.run import Nets, job_device, run_batch
@@ -77,7 +85,7 @@ def generate(
     batches = [batch for whole in chosen for batch in whole.split(plan.config["batch"])]
     with job_device(device, threads) as place:
         nets = Nets(plan.config, place)
-        failures = [line for batch in batches for line in run_batch(batch, nets)]
+        failures = [line for batch in batches for line in run_batch(batch, nets, attempt)]
     if failures:
         raise UserError(f"{len(failures)} units could not be written; {failures[0]}")
 

@@ -19,6 +19,7 @@ import torch
 from tqdm import tqdm
 
 from cnnpref.act_range import load_bounds
+from cnnpref.atomic import refusal
 from cnnpref.config import BLOB_KEYS, Config
 from cnnpref.errors import UserError
 from cnnpref.gpus import gpus_to_share, lease
@@ -112,8 +113,13 @@ def _bound(value: Any) -> Any:
     return load_bounds(value) if isinstance(value, str) else value
 
 
-def run_batch(batch: Batch, nets: Nets) -> list[str]:
+def run_batch(batch: Batch, nets: Nets, attempt: int = 1) -> list[str]:
     """Compute and write those units of a batch whose files are not valid.
+
+    Args:
+        batch: the units.
+        nets: of the same config.
+        attempt: each after the first works on half as many units at once as the one before.
 
     Returns:
         What went wrong: a line for each unit that could not be written.
@@ -130,7 +136,7 @@ def run_batch(batch: Batch, nets: Nets) -> list[str]:
     _ = nets.net  # a net that cannot be read leaves no folder behind
     _try_writing(series)
     failures = []
-    for portion, solution, seconds in _solutions(nets, series, units):
+    for portion, solution, seconds in _solutions(nets, series, units, attempt):
         common = _common_attributes(series, nets, seconds / len(portion))
         results = (
             _result(solution, row, {**common, "unit": unit}) for row, unit in enumerate(portion)
@@ -140,11 +146,13 @@ def run_batch(batch: Batch, nets: Nets) -> list[str]:
 
 
 def _solutions(
-    nets: Nets, series: Series, units: list[int]
+    nets: Nets, series: Series, units: list[int], attempt: int
 ) -> Iterator[tuple[list[int], Solution, float]]:
     """Units and their solution and its seconds, as many at once as memory allows."""
     others = [nets.generator.net] if needs_generator(series.method) else []
-    most = rows_at_once(nets.net, series.layer, map(as_net, others))
+    room = rows_at_once(nets.net, series.layer, map(as_net, others))
+    most = max(1, min(len(units), room) // 2 ** (attempt - 1))
+    log.info("%s/%s: %d units at once", series.layer, series.name, most)
     while units:
         portion, started = units[:most], perf_counter()
         try:
@@ -191,10 +199,7 @@ def _try_writing(series: Series) -> None:
         with TemporaryFile(dir=series.folder):
             pass
     except OSError as error:
-        raise UserError(
-            f"cannot write into {series.folder}: {error.strerror or error};"
-            " mend that or choose another results folder"
-        ) from None
+        raise UserError(f"cannot write into {series.folder}: {refusal(error)}") from None
 
 
 def _maximise(nets: Nets, series: Series, units: Sequence[int]) -> Solution:

@@ -244,26 +244,26 @@ def _format_fault(file: h5py.File, kind: str) -> str | None:
 
 
 def _dataset_fault(file: h5py.File) -> str | None:
-    for name in _ARRAYS if "latent" in file else _ARRAYS[:3]:
-        data = file.get(name)
+    arrays = {name: file.get(name) for name in (_ARRAYS if "latent" in file else _ARRAYS[:3])}
+    for name, data in arrays.items():
         if not isinstance(data, h5py.Dataset):
             return f"no dataset /{name}"
         if data.dtype != np.float32:
             return f"/{name} is {data.dtype}, not float32"
-    image, best, trace = (file[name].shape for name in _ARRAYS[:3])
+    image, best, trace = (arrays[name].shape for name in _ARRAYS[:3])
     if len(image) != 3 or image[2] != 3 or best != image or len(trace) != 1:
         return f"shapes {image}, {best} and {trace}, not (H, W, 3) twice and (T,)"
     return None
 
 
 def _attribute_fault(file: h5py.File, unit: str, digest: str | None) -> str | None:
-    missing = [name for name in ATTRIBUTES if name not in file.attrs]
-    if missing:
+    told = file.attrs
+    if missing := [name for name in ATTRIBUTES if name not in told]:
         return f"no attribute {missing[0]}"
-    if str(file.attrs["unit"]) != unit:
-        return f"holds unit {file.attrs['unit']}"
-    if digest not in (None, file.attrs["digest"]):
-        return f"other digest: {file.attrs['digest'][:8]}..., wanted {digest[:8]}..."
+    if str(told["unit"]) != unit:
+        return f"holds unit {told['unit']}"
+    if digest not in (None, told["digest"]):
+        return f"other digest: {told['digest'][:8]}..., wanted {digest[:8]}..."
     return None
 
 

@@ -48,7 +48,10 @@ PartitionName=main Nodes=ALL Default=YES
 """
 
 # What squeue tells of a job; times in seconds since 1970.
-FIELDS = ("JobArrayID", "State", "RestartCnt", "tres-per-job", "StartTime", "EndTime", "Comment")
+FIELDS = (
+    *("JobArrayID", "State", "RestartCnt", "tres-per-job", "MinMemory"),
+    *("StartTime", "EndTime", "Comment"),
+)
 
 
 def why_not() -> str | None:
@@ -72,12 +75,13 @@ def wait_until(done: Callable[[], bool], what: str, seconds: float = 60) -> None
 
 @dataclass(frozen=True)
 class Job:
-    """A Slurm job, or a task of an array: `id` is "7" or "7_3"."""
+    """A Slurm job, or a task of an array: `id` is "7" or "7_3", `memory` such as "4000M"."""
 
     id: str
     state: str
     restarts: int
     gpus: int
+    memory: str
     start: float
     end: float
     comment: str
@@ -185,12 +189,11 @@ class LocalSlurm:
                 yield pid
 
 
-def _job(
-    number: str, state: str, restarts: str, gpus: str, start: str, end: str, comment: str
-) -> Job:
-    times = [float(text) if text.isdigit() else 0.0 for text in (start, end)]
+def _job(number: str, state: str, restarts: str, gpus: str, memory: str, *rest: str) -> Job:
+    *when, comment = rest
+    times = [float(text) if text.isdigit() else 0.0 for text in when]
     count = int(gpus.rpartition(":")[2]) if "gpu" in gpus else 0
-    return Job(number, state, int(restarts), count, *times, comment)
+    return Job(number, state, int(restarts), count, memory, *times, comment)
 
 
 def _free_ports(count: int) -> list[int]:

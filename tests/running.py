@@ -47,11 +47,15 @@ class Project:
         self.change(**changes)
         return self.call(*args, "--configfile", "mine.yaml")
 
-    def call(self, *args: str) -> subprocess.CompletedProcess[str]:
-        command = [sys.executable, "-m", "snakemake", *self.arguments]
+    def command(self, *args: str) -> list[str]:
+        """Snakemake's command line."""
         snakefile = ROOT / "workflow" / "Snakefile"
+        command = [sys.executable, "-m", "snakemake", *self.arguments]
+        return [*command, "--snakefile", str(snakefile), *args]
+
+    def call(self, *args: str) -> subprocess.CompletedProcess[str]:
         return subprocess.run(
-            [*command, "--snakefile", str(snakefile), *args],
+            self.command(*args),
             cwd=self.folder,
             env=self.environment,
             timeout=self.timeout,

@@ -39,8 +39,11 @@ class SlurmProject(Project):
 
     def at_work(self) -> bool:
         """Whether a batch is being computed."""
-        logs = self.folder.glob("results/*/logs/generate/**/*.log")
-        return any(": evaluation " in log.read_text() for log in logs)
+        return any(": evaluation " in log for log in self.logs())
+
+    def logs(self) -> list[str]:
+        """Of the batches."""
+        return [p.read_text() for p in self.folder.glob("results/*/logs/generate/**/*.log")]
 
     def units(self) -> list[str]:
         """The unit files that the config asks for, as targets."""
@@ -95,8 +98,8 @@ def states(jobs: list[Job]) -> list[str]:
 def test_a_cancelled_job_comes_again_and_computes_what_is_missing(
     project: SlurmProject, background: ThreadPoolExecutor
 ) -> None:
-    project.change(options=LONG, layers={"conv1": {}}, batch=2)
-    succeed("generate", "--config", "mine.yaml", "--units", "0,2,4")
+    project.change(options=LONG, layers={"conv1": {}}, batch=3)
+    succeed("generate", "--config", "mine.yaml", "--units", "0")
     before = project.inodes()
     run: Future[str] = background.submit(project.succeed)
     wait_until(lambda: project.at_work() or run.done(), "batch at work")
@@ -107,8 +110,12 @@ def test_a_cancelled_job_comes_again_and_computes_what_is_missing(
     assert (project.folder / "results/mine/index.html").exists()
     assert before.items() <= project.inodes().items()
     generated = project.jobs("generate")
-    assert states(generated) == ["CANCELLED", *["COMPLETED"] * 3]
-    assert [job.state for job in generated if job.rule == victim.rule] == ["CANCELLED", "COMPLETED"]
+    assert states(generated) == ["CANCELLED", *["COMPLETED"] * 2]
+    attempts = [job for job in generated if job.rule == victim.rule]
+    assert [job.state for job in attempts] == ["CANCELLED", "COMPLETED"]
+    first, second = (int(job.memory.removesuffix("M")) for job in attempts)
+    assert second == 2 * first
+    assert "conv1/gd: 1 units at once" in "".join(project.logs())
     assert most_at_once(generated) == GPUS
     assert {job.gpus for job in generated} == {1}
     assert {job.gpus for job in project.jobs() if job not in generated} == {0}

@@ -3,11 +3,13 @@ import json
 import re
 import shlex
 import sys
+from functools import cache
 from pathlib import Path
 
 from cnnpref.config import resolve_config
 from cnnpref.errors import UserError
 from cnnpref.estimate import memory_mb, runtime_minutes
+from cnnpref.mend import discard_damaged
 from cnnpref.nets import describe, zoo_weights
 from cnnpref.outlook import outlook, summary
 from cnnpref.plan import make_plan
@@ -47,6 +49,25 @@ def weights_for(series):
 def folder_of(wildcards):
     """The name of the folder of a series' unit files."""
     return f"{wildcards.method}-{wildcards.key}"
+
+
+def runs_jobs():
+    """Whether this process will: not in a dry run, for a report, or as one of the jobs."""
+    runs = workflow.is_main_process and workflow.executor_plugin is not None
+    return runs and not (workflow.dryrun or workflow.touch)
+
+
+@cache
+def mend():
+    """Once, before Snakemake looks which files are there."""
+    for warning in discard_damaged(plan) if runs_jobs() else []:
+        print(warning, file=sys.stderr)
+
+
+def unit_files(layers):
+    """Those of these layers, as inputs; what is there is whole."""
+    mend()
+    return [str(path) for layer in layers for s in plan.select(layer) for path in s.paths()]
 
 
 def labels_of(method):

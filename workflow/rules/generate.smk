@@ -51,6 +51,7 @@ else:
                 runtime=lambda wildcards, attempt, minutes=runtime_minutes(plan, batch): (
                     minutes * 2 ** (attempt - 1)
                 ),
+                attempt=lambda wildcards, attempt: attempt,
             params:
                 config=CONFIG,
                 layer=batch.series.layer,
@@ -61,4 +62,4 @@ else:
             shell:
                 "cnnpref generate --config {params.config:q} --layer {params.layer:q}"
                 " --method {params.method} --units {params.units}"
-                " --threads {threads} > {log:q} 2>&1"
+                " --threads {threads} --attempt {resources.attempt} > {log:q} 2>&1"

@@ -3,11 +3,7 @@
 
 rule collect:
     input:
-        lambda wildcards: [
-            str(path)
-            for series in plan.select(unescape(wildcards.layer))
-            for path in series.paths()
-        ],
+        lambda wildcards: unit_files([unescape(wildcards.layer)]),
     output:
         f"{plan.folder}/layers/{{layer}}.h5",
     log:
