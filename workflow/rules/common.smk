@@ -1,4 +1,5 @@
 # The plan of this run: what there is to do follows from the config and the net's files alone.
+import gc
 import json
 import re
 import shlex
@@ -20,6 +21,9 @@ try:
     weights = {name: path for name in sections if (path := zoo_weights(sections[name]))}
 except UserError as error:
     sys.exit(f"cnnpref: {error}")
+
+# The jobs of ten thousands of units are no garbage: to look for some among them takes time.
+gc.set_threshold(100_000, 50, 100)
 
 # Each job gets the config as it was read here, whatever becomes of the file in the meantime.
 CONFIG = json.dumps(settings)
@@ -47,6 +51,16 @@ def weights_for(series):
 def folder_of(wildcards):
     """The name of the folder of a series' unit files."""
     return f"{wildcards.method}-{wildcards.key}"
+
+
+def lost_units():
+    """Unit files that are missing though their layer's file is there: no other rule wants them."""
+    return [
+        str(share.series.path(unit))
+        for share in outlook(plan)
+        if plan.layer_file(share.series.layer).exists()
+        for unit in share.missing
+    ]
 
 
 def labels_of(method):
