@@ -174,7 +174,8 @@ def _page(layout: _Layout, lines: tuple[str, str]) -> tuple[Image.Image, ImageDr
 
 def _head_columns(draw: ImageDraw.ImageDraw, layout: _Layout, method: str, member: int) -> None:
     font = _font(layout.label)
-    if layout.width > 1 and font.getlength(method) <= layout.tile:
+    room = layout.tile + (layout.gap if member == layout.width - 1 else 0)
+    if layout.width > 1 and font.getlength(method) <= room:
         for column in range(min(layout.columns, layout.units)):
             x, y = layout.corner(column, member)
             draw.text((x, y - 4), method, GREY, font, anchor="ls")

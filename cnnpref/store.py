@@ -89,8 +89,7 @@ def write_unit(path: Path, result: UnitResult) -> None:
         UserError: the operating system refused to write.
         ValueError: an attribute is missing.
     """
-    missing = sorted(set(ATTRIBUTES) - set(result.attributes))
-    if missing:
+    if missing := sorted(set(ATTRIBUTES) - set(result.attributes)):
         raise ValueError(f"a unit file needs the attributes {', '.join(missing)}")
     with replacing(path) as temporary, _create(temporary, UNIT_FORMAT) as file:
         _write_attributes(file, result.attributes)
@@ -217,13 +216,14 @@ def _reason(error: Exception) -> str:
 
 
 def _write_attributes(node: h5py.Group, attributes: Mapping[str, Any]) -> None:
+    written = node.attrs  # a property that takes its time
     for name, value in attributes.items():
         plain = str(value) if isinstance(value, str) else value  # HDF5 knows no enumerations
-        node.attrs[name] = json.dumps(value) if name in _JSON else plain
+        written[name] = json.dumps(value) if name in _JSON else plain
 
 
 def _read_attributes(node: h5py.Group) -> dict[str, Any]:
-    return {name: _decode(name, node.attrs[name]) for name in node.attrs if name not in _FORMAT}
+    return {name: _decode(name, value) for name, value in node.attrs.items() if name not in _FORMAT}
 
 
 def _decode(name: str, value: Any) -> Any:
@@ -235,7 +235,7 @@ def _decode(name: str, value: Any) -> Any:
 
 
 def _format_fault(file: h5py.File, kind: str) -> str | None:
-    found, version = (file.attrs.get(name) for name in _FORMAT)
+    found, version = map(file.attrs.get, _FORMAT)
     if found != kind:
         return f"not a {kind} file"
     if version != FORMAT_VERSION:
@@ -244,40 +244,40 @@ def _format_fault(file: h5py.File, kind: str) -> str | None:
 
 
 def _dataset_fault(file: h5py.File) -> str | None:
-    arrays = {name: file.get(name) for name in (_ARRAYS if "latent" in file else _ARRAYS[:3])}
-    for name, data in arrays.items():
+    found = {name: file.get(name) for name in (_ARRAYS if "latent" in file else _ARRAYS[:3])}
+    for name, data in found.items():
         if not isinstance(data, h5py.Dataset):
             return f"no dataset /{name}"
         if data.dtype != np.float32:
             return f"/{name} is {data.dtype}, not float32"
-    image, best, trace = (arrays[name].shape for name in _ARRAYS[:3])
+    image, best, trace = (found[name].shape for name in _ARRAYS[:3])
     if len(image) != 3 or image[2] != 3 or best != image or len(trace) != 1:
         return f"shapes {image}, {best} and {trace}, not (H, W, 3) twice and (T,)"
     return None
 
 
 def _attribute_fault(file: h5py.File, unit: str, digest: str | None) -> str | None:
-    told = file.attrs
-    if missing := [name for name in ATTRIBUTES if name not in told]:
-        return f"no attribute {missing[0]}"
-    if str(told["unit"]) != unit:
-        return f"holds unit {told['unit']}"
-    if digest not in (None, told["digest"]):
-        return f"other digest: {told['digest'][:8]}..., wanted {digest[:8]}..."
+    attributes = file.attrs
+    if missing := set(ATTRIBUTES).difference(attributes):
+        return f"no attribute {min(missing)}"
+    if str(attributes["unit"]) != unit:
+        return f"holds unit {attributes['unit']}"
+    if digest not in (None, attributes["digest"]):
+        return f"other digest: {attributes['digest'][:8]}..., wanted {digest[:8]}..."
     return None
 
 
 def _demand(path: Path, digest: str | None = None) -> None:
-    fault = check_unit(path, digest)
-    if fault:
+    if fault := check_unit(path, digest):
         raise UserError(f"{path}: {fault}; run 'cnnpref generate' for this unit again")
 
 
 def _read_row(path: Path, digest: str) -> Row:
     _demand(path, digest)
     with _open(path) as file:
-        attributes = _read_attributes(file)
-        return Row(**{name: attributes[name] for name in _ROW}, activation=file["activation"][()])
+        attributes = file.attrs
+        told = {name: _decode(name, attributes[name]) for name in _ROW}
+        return Row(**told, activation=file["activation"][()])
 
 
 def _write_table(group: h5py.Group, rows: Sequence[Row]) -> None:

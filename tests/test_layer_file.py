@@ -94,10 +94,15 @@ def test_a_bad_unit_file_is_named_and_harms_nothing(
 
 
 def test_collecting_holds_one_unit_in_memory(tmp_path: Path) -> None:
-    units = [unit_result(unit, size=512) for unit in range(20)]  # 120 MiB of pictures
-    path = write_layer(tmp_path, units)
-    paths = [tmp_path / "units" / "gd" / f"{unit}.h5" for unit in range(20)]
-    assert growth(collect, path, [Series("gd", DIGEST, paths)]) < 40
+    paths = [tmp_path / f"{unit}.h5" for unit in range(32)]
+    for unit, path in enumerate(paths):
+        write_unit(path, unit_result(unit, size=512))  # 6 MiB of pictures
+    few, many = (
+        growth(collect, tmp_path / "layer.h5", [Series("gd", DIGEST, paths[:count])])
+        for count in (8, 32)
+    )
+    assert few < 40
+    assert many < few + 20
 
 
 @given(st.floats(0, 1, exclude_max=True))

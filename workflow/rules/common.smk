@@ -1,4 +1,5 @@
 # The plan of this run: what there is to do follows from the config and the net's files alone.
+import gc
 import json
 import re
 import shlex
@@ -22,6 +23,9 @@ try:
     weights = {name: path for name in sections if (path := zoo_weights(sections[name]))}
 except UserError as error:
     sys.exit(f"cnnpref: {error}")
+
+# The jobs of ten thousands of units are no garbage: to look for some among them takes time.
+gc.set_threshold(100_000, 50, 100)
 
 # Each job gets the config as it was read here, whatever becomes of the file in the meantime.
 CONFIG = json.dumps(settings)
@@ -64,10 +68,21 @@ def mend():
         print(warning, file=sys.stderr)
 
 
-def unit_files(layers):
-    """Those of these layers, as inputs; what is there is whole."""
+def unit_files(layer):
+    """Those of a layer, as inputs; what is there is whole."""
     mend()
-    return [str(path) for layer in layers for s in plan.select(layer) for path in s.paths()]
+    return [str(path) for series in plan.select(layer) for path in series.paths()]
+
+
+def lost_units():
+    """Unit files that are missing though their layer's file is there: no other rule wants them."""
+    mend()
+    return [
+        str(share.series.path(unit))
+        for share in outlook(plan)
+        if plan.layer_file(share.series.layer).exists()
+        for unit in share.missing
+    ]
 
 
 def labels_of(method):

@@ -5,6 +5,9 @@ if settings["batch"] == 1:
     alone = {name: Batch(series, series.units[:1]) for name, series in by_folder.items()}
     memory = {name: memory_mb(plan, unit) for name, unit in alone.items()}
     runtime = {name: runtime_minutes(plan, unit) for name, unit in alone.items()}
+    names = {
+        name: {"layer": series.layer, "method": series.name} for name, series in by_folder.items()
+    }
 
     rule generate:
         input:
@@ -21,13 +24,12 @@ if settings["batch"] == 1:
             runtime=lambda wildcards, attempt: runtime[folder_of(wildcards)] * 2 ** (attempt - 1),
         params:
             config=CONFIG,
-            layer=lambda wildcards: unescape(wildcards.layer),
-            method=lambda wildcards: by_folder[folder_of(wildcards)].name,
+            series=lambda wildcards: names[folder_of(wildcards)],
         message:
-            "{params.method} on {params.layer}: unit {wildcards.unit}"
+            "{params.series[method]} on {params.series[layer]}: unit {wildcards.unit}"
         shell:
-            "cnnpref generate --config {params.config:q} --layer {params.layer:q}"
-            " --method {params.method} --units {wildcards.unit}"
+            "cnnpref generate --config {params.config:q} --layer {params.series[layer]:q}"
+            " --method {params.series[method]} --units {wildcards.unit}"
             " --threads {threads} > {log:q} 2>&1"
 
 else:

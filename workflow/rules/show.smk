@@ -3,7 +3,7 @@
 
 rule collect:
     input:
-        lambda wildcards: unit_files([unescape(wildcards.layer)]),
+        lambda wildcards: unit_files(unescape(wildcards.layer)),
     output:
         f"{plan.folder}/layers/{{layer}}.h5",
     log:
