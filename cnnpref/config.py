@@ -32,7 +32,7 @@ BLOB_KEYS = ("input", "output")  # of the section `generator`
 DEFAULTS: Config = {
     "results": "results",
     "methods": ["gd"],
-    "batch": 64,
+    "batch": 128,
     "seed": 0,
     "seeds": 1,
     "options": {},

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import os
+import sys
 from collections.abc import Iterable
 from math import prod
 from pathlib import Path
 
 import torch
 
+from cnnpref.estimate import AT_ONCE
 from cnnpref.nets.net import Net
 
 _SHARE = 0.5  # of the free memory; the rest is for kernels' workspaces and for what is not counted
@@ -17,7 +19,9 @@ _CANVAS = 100.0  # copies of the variables: L-BFGS has 45, in double precision
 
 
 def rows_at_once(net: Net, layer: str, others: Iterable[Net] = ()) -> int:
-    """How many units of a layer can be maximised together, at least 1: a cautious estimate.
+    """How many units of a layer are maximised together, at least 1: a cautious estimate.
+
+    It is what memory allows, and on a CPU no more than is any faster.
 
     Args:
         net: the network, on its device.
@@ -28,7 +32,8 @@ def rows_at_once(net: Net, layer: str, others: Iterable[Net] = ()) -> int:
     numbers = sum(prod(net.layers[name]) for name in names[: names.index(layer) + 1])
     numbers += sum(prod(shape) for other in others for shape in other.layers.values())
     per_row = 4 * (_PASS * numbers + _CANVAS * prod(net.input_shape))
-    return max(1, int(_SHARE * free_bytes(net.device) / per_row))
+    most = AT_ONCE if net.device.type == "cpu" else sys.maxsize
+    return min(most, max(1, int(_SHARE * free_bytes(net.device) / per_row)))
 
 
 def free_bytes(device: torch.device) -> float:

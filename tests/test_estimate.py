@@ -38,7 +38,14 @@ def test_more_units_layers_and_iterations_take_more() -> None:
 
 def test_lbfgs_keeps_a_history() -> None:
     gd, lbfgs = (plan(LARGE, layers={"fc": {}}, methods=[method]) for method in ("gd", "lbfgs"))
-    assert memory_mb(lbfgs, job(lbfgs)) > 1.5 * memory_mb(gd, job(gd))
+    history = 20 * 8 * 3 * 224 * 224 / 1e6  # MB: ten pairs of vectors in double precision
+    assert memory_mb(lbfgs, job(lbfgs, 32)) > memory_mb(gd, job(gd, 32)) + 32 * history
+
+
+def test_units_that_come_later_take_time_alone() -> None:
+    made = plan(LARGE, layers={"fc": {}})
+    assert memory_mb(made, job(made, 64)) == memory_mb(made, job(made, 128))
+    assert runtime_minutes(made, job(made, 64)) < runtime_minutes(made, job(made, 128))
 
 
 def test_a_generator_takes_its_share() -> None:

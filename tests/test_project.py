@@ -50,7 +50,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "store": {"errors", "solution", "atomic"},
     "sheet": {"errors", "image", "geometry", "store", "atomic"},
     "gallery": {"errors", "image", "geometry", "store", "atomic", "sheet"},
-    "memory": {"nets"},
+    "memory": {"nets", "estimate"},
     "run": {*FACTS, *ASK, *DO, "atomic", "gpus", "nets", "store", "act_range"},
     "pictures": {"errors"},
     "act_range": {"errors", "atomic", "nets", "pictures"},
