@@ -47,21 +47,51 @@ def refusal(error: OSError) -> str:
 class PatientFile(io.FileIO):
     """A file for libraries that do not survive a failed write: it keeps the first error.
 
-    HDF5 crashes the process when a write fails (a full disk) while it closes a file. It is told
-    that all went well; the error is there for the caller to raise afterwards.
+    HDF5 crashes the process when a write fails (a full disk), and when it reads back other bytes
+    than it wrote. It is told that all went well, and what the disk did not take stays in memory;
+    the error is there for the caller to raise.
+
+    Attributes:
+        error: of the first write that failed.
     """
 
     error: OSError | None = None
 
+    def __init__(self, path: Path | str, mode: str) -> None:
+        super().__init__(path, mode)
+        self._lost: list[tuple[int, bytes]] = []  # what is not on the disk, with its place
+
     def write(self, data: Any) -> int:
-        """Write all of `data`, unless a write has failed before."""
-        rest = memoryview(data)
+        """Write all of `data`; to memory from the first error on."""
+        start, whole, done = self.tell(), memoryview(data).cast("B"), 0
         try:
-            while rest and not self.error:
-                rest = rest[super().write(rest) :]
+            while done < len(whole) and not self.error:
+                done += super().write(whole[done:])
         except OSError as error:
             self.error = error
-        return len(data)
+        if done < len(whole):
+            self._lost.append((start + done, bytes(whole[done:])))
+            self.seek(start + len(whole))
+        return len(whole)
+
+    def readinto(self, buffer: Any) -> int:
+        """Read what was written, on the disk or not."""
+        start, wanted = self.tell(), memoryview(buffer).cast("B")
+        count = super().readinto(wanted) or 0
+        for place, data in self._lost:
+            first, last = max(place, start), min(place + len(data), start + len(wanted))
+            if first < last:
+                wanted[first - start : last - start] = data[first - place : last - place]
+                count = max(count, last - start)
+        self.seek(start + count)
+        return count
+
+    def seek(self, offset: int, whence: int = os.SEEK_SET) -> int:
+        """Go to a place; the end is that of all that was written."""
+        if whence == os.SEEK_END:
+            end = max((place + len(data) for place, data in self._lost), default=0)
+            return super().seek(max(end, super().seek(0, whence)) + offset)
+        return super().seek(offset, whence)
 
     def truncate(self, size: int | None = None) -> int:
         """Set the length, unless that fails."""

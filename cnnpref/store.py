@@ -91,11 +91,10 @@ def write_unit(path: Path, result: UnitResult) -> None:
     """
     if missing := sorted(set(ATTRIBUTES) - set(result.attributes)):
         raise ValueError(f"a unit file needs the attributes {', '.join(missing)}")
-    with replacing(path) as temporary, _create(temporary, UNIT_FORMAT) as file:
+    with replacing(path) as temporary, _create(temporary, UNIT_FORMAT) as (file, _):
         _write_attributes(file, result.attributes)
         for name in _ARRAYS:
-            array = getattr(result, name)
-            if array is not None:
+            if (array := getattr(result, name)) is not None:
                 file[name] = np.asarray(array, np.float32)
 
 
@@ -133,19 +132,18 @@ def collect(path: Path, series: Sequence[Series]) -> None:
     A group of U units whose longest trace has T values holds `unit`, `status`, `score`,
     `score_best`, `seed`, `evaluations` (U,), `receptive_field` (U, 4), `activation` (U, T) padded
     with NaN, `image` and `image_best` (U, H, W, 3), and `latent` (U, ...) if the method has one.
-    The pictures of one unit at a time are in memory.
 
     Raises:
         UserError: a unit file is missing or invalid, or the operating system refused to write.
     """
     rows = [[_read_row(file, each.digest) for file in each.paths] for each in series]
-    with replacing(path) as temporary, _create(temporary, LAYER_FORMAT) as file:
+    with replacing(path) as temporary, _create(temporary, LAYER_FORMAT) as (file, output):
         for each, units in zip(series, rows, strict=True):
             group = file.create_group(each.method)
             attributes = read_unit(each.paths[0]).attributes
             _write_attributes(group, {name: attributes[name] for name in _COMMON})
             _write_table(group, units)
-            _write_pictures(group, each.paths)
+            _write_pictures(group, each.paths, output)
 
 
 class MethodData:
@@ -192,12 +190,12 @@ def open_layer(path: Path) -> Iterator[dict[str, MethodData]]:
 
 
 @contextmanager
-def _create(path: Path, kind: str) -> Iterator[h5py.File]:
+def _create(path: Path, kind: str) -> Iterator[tuple[h5py.File, PatientFile]]:
     with PatientFile(path, "x+") as output:
         try:
             with h5py.File(output, "w", track_order=True) as file:
                 _write_attributes(file, dict(zip(_FORMAT, (kind, FORMAT_VERSION), strict=True)))
-                yield file
+                yield file, output
         finally:
             if output.error:
                 raise output.error  # the cause, whatever HDF5 made of it
@@ -290,8 +288,10 @@ def _write_table(group: h5py.Group, rows: Sequence[Row]) -> None:
     group["activation"] = traces
 
 
-def _write_pictures(group: h5py.Group, paths: Sequence[Path]) -> None:
+def _write_pictures(group: h5py.Group, paths: Sequence[Path], output: PatientFile) -> None:
     for index, path in enumerate(paths):
+        if output.error:  # the rest would fill memory
+            raise output.error
         with _open(path) as unit:
             for name in (n for n in ("image", "image_best", "latent") if n in unit):
                 one = unit[name][()]

@@ -68,7 +68,35 @@ def test_a_write_cut_short_is_an_error(tmp_path: Path) -> None:
                 print(file.tell(), file.error and file.error.strerror)
     """
     told = subprocess.check_output([sys.executable, "-c", dedent(script)], cwd=tmp_path, text=True)
-    assert told.splitlines() == ["10 None", "50 File too large", "50 File too large"]
+    assert told.splitlines() == ["10 None", "110 File too large", "120 File too large"]
+
+
+def test_what_a_full_disk_did_not_take_is_read_back(tmp_path: Path) -> None:
+    """As if it had been written, at random places; HDF5 crashes when it reads anything else."""
+    script = """
+        import io, os, random, resource
+        from cnnpref.atomic import PatientFile
+
+        resource.setrlimit(resource.RLIMIT_FSIZE, (500, resource.RLIM_INFINITY))
+        chance = random.Random(0)
+        with PatientFile("file", "x+") as file:
+            memory = io.BytesIO()
+            for _ in range(1000):
+                place, data = chance.randrange(memory.tell() + 1), chance.randbytes(40)
+                for each in (file, memory):
+                    assert each.seek(place) == place
+                    assert each.write(data) == 40
+                end = memory.seek(0, os.SEEK_END)
+                assert file.seek(0, os.SEEK_END) == end
+                place, found = chance.randrange(end), bytearray(60)
+                file.seek(place)
+                count = file.readinto(found)
+                memory.seek(place)
+                assert found[:count] == memory.read(60)
+                memory.seek(0, os.SEEK_END)
+            assert file.error and end > 600
+    """
+    subprocess.run([sys.executable, "-c", dedent(script)], cwd=tmp_path, check=True)
 
 
 def test_a_full_disk_is_told_wherever_it_strikes(tmp_path: Path) -> None:
