@@ -52,7 +52,7 @@ def _discard(series: Series, since: int) -> Iterator[tuple[int, str]]:
         looked_at = _inode(path, since)
         reason = check_unit(path, series.digest) if looked_at else None
         # A job that another run left behind may have replaced the file in the meantime.
-        if reason and _is_readable(path) and looked_at == _inode(path, since) and _delete(path):
+        if looked_at and reason and _delete(path, looked_at, since):
             yield unit, reason
 
 
@@ -65,16 +65,12 @@ def _inode(path: Path, since: int) -> int | None:
     return told.st_ino if told.st_mtime_ns >= since else None
 
 
-def _is_readable(path: Path) -> bool:
+def _delete(path: Path, inode: int, since: int) -> bool:
+    """Whether a file could be deleted: one that can be read, and is still that inode."""
     try:
         path.read_bytes()
-    except OSError:
-        return False
-    return True
-
-
-def _delete(path: Path) -> bool:
-    try:
+        if _inode(path, since) != inode:
+            return False
         path.unlink()
     except OSError:
         return False

@@ -12,9 +12,7 @@ import torch
 from builders import SOURCE
 from hypothesis import settings
 from serving import Zoo, serving
-
-import cnnpref
-from cnnpref.nets.caffe import save_caffemodel
+from small_nets import write_net
 
 torch.set_num_threads(1)  # the tests' files run side by side
 settings.register_profile("cnnpref", deadline=None)  # on machines that may be busy
@@ -41,16 +39,6 @@ layer { name: "draw" type: "InnerProduct" bottom: "feat" top: "draw"
 layer { name: "image" type: "Reshape" bottom: "draw" top: "image"
   reshape_param { shape { dim: 0 dim: 3 dim: 12 dim: 12 } } }
 """
-
-
-def write_net(prototxt: Path, text: str) -> None:
-    """Write a prototxt, and beside it a caffemodel of random weights."""
-    prototxt.write_text(text)
-    net = cnnpref.load_caffe(prototxt)
-    noise = torch.Generator().manual_seed(0)
-    for weight in net.parameters():
-        weight.normal_(std=0.1, generator=noise)
-    save_caffemodel(net, prototxt.with_suffix(".caffemodel"))
 
 
 @pytest.fixture(scope="session")

@@ -76,6 +76,10 @@ class Project:
     def unit(self, unit: int) -> Path:
         return self.folder / self.plan().series[0].path(unit)
 
+    def units(self) -> list[str]:
+        """The unit files that the config asks for, as targets."""
+        return [str(path) for series in self.plan().series for path in series.paths()]
+
     def faults(self) -> list[str]:
         """What is wrong with the unit files that the config asks for."""
         series = self.plan().series

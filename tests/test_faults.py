@@ -27,13 +27,8 @@ def log() -> str:
     return "".join(path.read_text() for path in Path("results").glob("mine/logs/generate/*/*/*"))
 
 
-def units(watched: Watched) -> list[str]:
-    """All unit files, as targets."""
-    return [str(path) for series in watched.project.plan().series for path in series.paths()]
-
-
 def test_another_attempt_works_on_half_as_many_units_at_once(watched: Watched) -> None:
-    run = watched.start(*units(watched), "--retries", "2", "--printshellcmds")
+    run = watched.start(*watched.project.units(), "--retries", "2", "--printshellcmds")
     for attempt, at_once in enumerate((4, 2), start=1):
         told = f"conv1/gd: {at_once} units at once\nconv1/gd: evaluation"
         watched.watch(lambda told=told: told in log() or run.poll() is not None)
@@ -48,21 +43,21 @@ def test_another_attempt_works_on_half_as_many_units_at_once(watched: Watched) -
 def test_a_job_that_outlives_its_snakemake_harms_nothing(watched: Watched) -> None:
     """The next run's job computes the same units beside it."""
     watched.project.change(options={"gd": {"iter_n": 10000}})
-    killed = watched.start(*units(watched))
+    killed = watched.start(*watched.project.units())
     watched.watch(lambda: "evaluation" in log() or killed.poll() is not None)
     watched.kill_snakemake(killed)
-    run = watched.start(*units(watched))
+    run = watched.start(*watched.project.units())
     watched.watch(lambda: len(watched.jobs()) == 2 or run.poll() is not None)
     assert run.poll() is None
     watched.watch(lambda: run.poll() is not None and not watched.jobs())
     assert run.returncode == 0
     assert watched.project.faults() == []
     assert watched.computed_again() <= watched.in_flight
-    assert "Nothing to be done" in watched.project.succeed(*units(watched))
+    assert "Nothing to be done" in watched.project.succeed(*watched.project.units())
 
 
 def test_a_second_snakemake_is_locked_out(watched: Watched) -> None:
-    run = watched.start(*units(watched))
+    run = watched.start(*watched.project.units())
     watched.watch(lambda: "evaluation" in log() or run.poll() is not None)
     second = watched.project.call("--configfile", "mine.yaml")
     assert run.poll() is None
@@ -73,5 +68,5 @@ def test_a_second_snakemake_is_locked_out(watched: Watched) -> None:
     assert run.returncode == 0
     assert watched.project.faults() == []
     assert watched.computed_again() == set()
-    assert "Nothing to be done" in watched.project.succeed(*units(watched))
+    assert "Nothing to be done" in watched.project.succeed(*watched.project.units())
     succeed("generate", "--config", "mine.yaml")

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from conftest import write_net
+from small_nets import write_net
 
 import cnnpref
 from cnnpref.memory import free_bytes, rows_at_once

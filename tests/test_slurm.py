@@ -45,10 +45,6 @@ class SlurmProject(Project):
         """Of the batches."""
         return [p.read_text() for p in self.folder.glob("results/*/logs/generate/**/*.log")]
 
-    def units(self) -> list[str]:
-        """The unit files that the config asks for, as targets."""
-        return [str(path) for series in self.plan().series for path in series.paths()]
-
     def inodes(self) -> dict[Path, int]:
         """Of each unit file: another one if it was written again; Snakemake touches all of them."""
         paths = self.folder.glob("results/*/units/**/*.h5")

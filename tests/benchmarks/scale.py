@@ -21,12 +21,10 @@ from pathlib import Path
 from tempfile import TemporaryDirectory, TemporaryFile
 from time import perf_counter, time
 
-import torch
 import yaml
+from small_nets import write_net
 
-import cnnpref
 from cnnpref.config import DEFAULTS
-from cnnpref.nets.caffe import save_caffemodel
 
 SNAKEFILE = Path(__file__).parents[2] / "workflow" / "Snakefile"
 ALEXNET = {
@@ -75,18 +73,6 @@ class Cost:
     memory: float
 
 
-def write_net(prototxt: Path, text: str) -> dict[str, str]:
-    """Write a net with small random weights; its section of a config."""
-    prototxt.write_text(text)
-    net = cnnpref.load_caffe(prototxt)
-    noise = torch.Generator().manual_seed(0)
-    for weight in net.parameters():
-        weight.normal_(std=0.1, generator=noise)
-    caffemodel = prototxt.with_suffix(".caffemodel")
-    save_caffemodel(net, caffemodel)
-    return {"prototxt": str(prototxt), "caffemodel": str(caffemodel)}
-
-
 def image_net() -> str:
     """The prototxt of the net: its layers stand side by side."""
     kinds = {"conv": CONVOLUTION, "fc": CONNECTED}
@@ -96,9 +82,14 @@ def image_net() -> str:
 
 def write_config(folder: Path, part: int, batch: int) -> str:
     """Write the nets, and a config for a part of the units of each layer."""
+    texts = {"net": image_net(), "generator": GENERATOR}
+    for name, text in texts.items():
+        write_net(folder / f"{name}.prototxt", text)
     config = {
-        "net": write_net(folder / "net.prototxt", image_net()),
-        "generator": write_net(folder / "generator.prototxt", GENERATOR),
+        **{
+            name: {kind: str(folder / f"{name}.{kind}") for kind in ("prototxt", "caffemodel")}
+            for name in texts
+        },
         "methods": list(METHODS),
         "layers": {name: {"units": {"count": n // part}} for name, n in ALEXNET.items()},
         "batch": batch,

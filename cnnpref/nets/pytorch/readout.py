@@ -17,7 +17,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from cnnpref.errors import UserError
-from cnnpref.geometry import Box, bounding_box, crop
+from cnnpref.geometry import Box, crop
 from cnnpref.nets.net import Net
 from cnnpref.nets.readout import FullReadout, Readout
 
@@ -65,7 +65,9 @@ def smallest_readout(net: Net, layer: str, index: Tensor) -> Readout:
     if len(shape) != 3 or len(net.input_shape) != 3:
         return full
     channel, row, column = np.unravel_index(index.cpu().numpy(), shape)
-    box = _seen(net, layer, row, column)
+    mask = np.zeros(shape, bool)
+    mask[:, row, column] = True
+    box = net.receptive_field(layer, mask)
     if not (box[0] < box[2] and box[1] < box[3]) or box == full.box:
         return full
     strides = [
@@ -83,24 +85,15 @@ def smallest_readout(net: Net, layer: str, index: Tensor) -> Readout:
     return full
 
 
-def _seen(net: Net, layer: str, row: np.ndarray, column: np.ndarray) -> Box:
-    """What the units at some positions see, together."""
-    mask = np.zeros(net.layer_shape(layer), bool)
-    mask[:, row, column] = True
-    return bounding_box(net.support(layer, mask))
-
-
 def _stride(net: Net, layer: str, place: tuple[int, int], axis: int) -> int:
     """By how many pixels what is seen moves from a position to the next one; 0: not at all."""
     size = net.layer_shape(layer)[1 + axis]
     first = min(place[axis], size - 2)
     if first < 0:
         return 0
-    starts = []
-    for at in (first, first + 1):
-        row, column = (at, place[1]) if axis == 0 else (place[0], at)
-        starts.append(_seen(net, layer, np.array([row]), np.array([column]))[axis])
-    return max(0, starts[1] - starts[0])
+    places = [(at, place[1]) if axis == 0 else (place[0], at) for at in (first, first + 1)]
+    start, following = (net.receptive_field(layer, each)[axis] for each in places)
+    return max(0, following - start)
 
 
 @torch.no_grad()
