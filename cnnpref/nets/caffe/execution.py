@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from torch import Tensor
 
 from cnnpref.geometry import Span
+from cnnpref.nets.caffe.apart import with_parts
 from cnnpref.nets.caffe.graph import Graph, Node
 from cnnpref.nets.caffe.late import with_late_relu
 from cnnpref.nets.caffe.layer import Area, Layer, Patch, Shape
@@ -37,6 +38,8 @@ class Execution:
         graph: the net.
         wanted: values, each with the part of its map that is wanted; None is all of it.
         given: values that need no computing.
+        apart: whether convolutions may sum up what was a concatenation: faster, but differs in the
+            last bits.
 
     Attributes:
         areas: for each value on the way the part of its map that is computed, or must be given;
@@ -44,12 +47,18 @@ class Execution:
     """
 
     def __init__(
-        self, graph: Graph, wanted: Mapping[int, Area | None], given: Container[int]
+        self,
+        graph: Graph,
+        wanted: Mapping[int, Area | None],
+        given: Container[int],
+        apart: bool = False,
     ) -> None:
         self.wanted = dict(wanted)
         self.areas: dict[int, Area | None] = dict(wanted)
-        self._shapes = graph.shapes
-        nodes = with_late_relu(graph.ancestors(wanted, given), wanted)
+        nodes, self._shapes = graph.ancestors(wanted, given), graph.shapes
+        if apart:
+            nodes, self._shapes = with_parts(nodes, wanted, graph.shapes)
+        nodes = with_late_relu(nodes, wanted)
         patches = [self._patch(node) for node in reversed(nodes)][::-1]
         self._uses = Counter(bottom for node in nodes for bottom in node.bottoms)
         self._free = {top for node in nodes if not node.layer.keeps_top for top in node.tops}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
+from copy import copy
 from math import prod
 
 import torch
@@ -131,6 +132,13 @@ class Convolution(_Kernel):
         convolve: Callable[..., Tensor] = (F.conv1d, F.conv2d, F.conv3d)[self.ndim - 1]
         geometry = (self.stride, pad, self.dilation, self.group)
         return convolve(*self._laid_out(x), self._bias(), *geometry)
+
+    def of_channels(self, first: int, last: int) -> Convolution:
+        """The part of the sum that is over some channels of the bottom; with the bias if first."""
+        part = copy(self)
+        part.weights = [self.weights[0][:, first:last], *([] if first else self.weights[1:])]
+        part._last = None
+        return part
 
     def head(self, channels: Tensor) -> Head:
         per_group = self.message.convolution_param.num_output // self.group
