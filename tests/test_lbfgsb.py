@@ -109,10 +109,11 @@ def test_takes_the_steps_of_scipy(loss: Loss, size: int, upper: float) -> None:
     assert torch.allclose(ours, theirs, rtol=1e-6, equal_nan=True)
 
 
-def test_a_row_does_not_depend_on_its_batch() -> None:
+@pytest.mark.parametrize("precision", [torch.float32, torch.float64])
+def test_a_row_does_not_depend_on_its_batch(precision: torch.dtype) -> None:
     """To the bit: alone, in reverse, and with others that stop sooner."""
-    for size in (5, 147, 2000):
-        start = noise(8, size).clamp(-1, 1)
+    for size in (5, 147, 2000, 5000):
+        start = noise(8, size).clamp(-1, 1).to(precision)
         start[3] = torch.sin(torch.arange(size) + 3.0)
         batch = minimise(waves, start, maxiter=30)
         for rows in ([6], [0, 1], list(range(8))[::-1]):

@@ -11,6 +11,7 @@ from cnnpref.optim._history import History, times_vector
 from cnnpref.optim._places import find, parts
 
 _EPSILON = torch.finfo(torch.float64).eps
+_AHEAD = 1.1  # how far beyond the minimum in sight bounds are looked up: it moves on behind each
 
 
 class CauchyPoint(NamedTuple):
@@ -44,10 +45,12 @@ def cauchy_point(
         inverse: M, (B, 2m, 2m).
     """
     path = _Path(history, descent, times, moving, inverse)
-    passed, due = torch.zeros_like(path.time), path.rest * (history.length > 0)
+    curved = history.length > 0  # else no bound changes what the others do: the minimum is theirs
+    passed, due = torch.zeros_like(path.time), path.rest * curved
     while bool((due > passed).any()):
-        path.meet(*find((times > passed[:, None]) & (times <= due[:, None])))
-        passed, due = torch.maximum(passed, due), path.time + path.rest
+        ahead = _AHEAD * due
+        path.meet(*find((times > passed[:, None]) & (times <= ahead[:, None])))
+        passed, due = torch.maximum(passed, ahead), (path.time + path.rest) * curved
     moved = path.moved + path.rest[:, None] * path.moving
     return CauchyPoint(path.time + path.rest, moved, path.moving)
 
