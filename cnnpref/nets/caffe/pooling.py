@@ -96,9 +96,20 @@ class Pooling(Layer):
     ) -> Tensor:
         """The windows of an area of the top; `size` is that of the bottom's whole map."""
         if self.method == "MAX":
-            return F.max_pool2d(_padded(x, edges, _LOWEST), kernel, self.stride)
+            return self._maxima(x, edges, kernel, [last - first for first, last in area])
         total = F.avg_pool2d(_padded(x, edges, 0.0), kernel, self.stride, divisor_override=1)
         return total / self._divisor(x, kernel, size, area)
+
+    def _maxima(
+        self, x: Tensor, edges: Sequence[int], kernel: Shape, counts: Sequence[int]
+    ) -> Tensor:
+        """Of so many windows along each axis; PyTorch pads by itself where it makes the same."""
+        pads = edges[2], edges[0]
+        for round_up in (False, True):
+            axes = zip(x.shape[2:], kernel, self.stride, pads, counts, strict=True)
+            if all(_pads_so(*axis, round_up) for axis in axes):
+                return F.max_pool2d(x, kernel, self.stride, pads, ceil_mode=round_up)
+        return F.max_pool2d(_padded(x, edges, _LOWEST), kernel, self.stride)
 
     def _with_mask(self, x: Tensor, edges: Sequence[int], kernel: Shape) -> tuple[Tensor, Tensor]:
         padded = _padded(x, edges, _LOWEST)
@@ -122,6 +133,13 @@ class Pooling(Layer):
             return Same()
         kernel = self._kernel(self.bottom_shapes[0])
         return Window(kernel[axis - 2], self.stride[axis - 2], self.pad[axis - 2])
+
+
+def _pads_so(size: int, kernel: int, stride: int, pad: int, count: int, round_up: bool) -> bool:
+    """Whether PyTorch makes `count` windows along an axis, each with a value in it."""
+    span = size + 2 * pad - kernel
+    made = (-(-span // stride) if round_up else span // stride) + 1
+    return 0 <= 2 * pad <= kernel and count == made and (made - 1) * stride - pad < size
 
 
 def _padded(x: Tensor, edges: Sequence[int], value: float) -> Tensor:
