@@ -23,6 +23,11 @@ def layer(name: str, kind: str, bottoms: str | Sequence[str], parameters: str = 
     return f"layer {{ {' '.join(fields)} {parameters} }}\n"
 
 
+def pool(bottom: str, name: str = "pool", parameters: str = "kernel_size: 3 stride: 2") -> str:
+    """One line: a pooling, of maxima unless the parameters say otherwise."""
+    return layer(name, "Pooling", bottom, f"pooling_param {{ {parameters} }}")
+
+
 def load(text: str, **arguments: Any) -> CaffeNet:
     """`load_caffe` of a prototxt given as text."""
     with TemporaryDirectory() as folder:

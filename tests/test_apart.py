@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from prototxts import INPUT, layer
+from prototxts import INPUT, layer, pool
 from small import random_net
 from torch import Tensor
 
@@ -23,10 +23,6 @@ def convolution(name: str, bottom: str, given: str = "num_output: 5 kernel_size:
     return layer(name, "Convolution", bottom, f"convolution_param {{ {given} }}")
 
 
-def pool(bottom: str, given: str = "kernel_size: 3 stride: 2") -> str:
-    return layer("pool", "Pooling", bottom, f"pooling_param {{ {given} }}")
-
-
 ONE = convolution("one", "data", "num_output: 4 kernel_size: 1")
 THREE = convolution("three", "data", "num_output: 6 kernel_size: 3 pad: 1")
 BRANCHES = ONE + layer("rectified", "ReLU", "one") + THREE
@@ -37,7 +33,7 @@ DISSOLVED = {
     "read by a convolution": BOTH + convolution("c", "both"),
     "pooled": BOTH + pool("both") + convolution("c", "pool"),
     "averaged, past the edge": BOTH
-    + pool("both", "pool: AVE kernel_size: 3 stride: 2 pad: 1")
+    + pool("both", parameters="pool: AVE kernel_size: 3 stride: 2 pad: 1")
     + convolution(
         "c", "pool", "num_output: 5 kernel_h: 2 kernel_w: 3 pad_h: 1 stride_h: 1 stride_w: 2"
     ),

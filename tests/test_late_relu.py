@@ -4,15 +4,10 @@ from __future__ import annotations
 
 import pytest
 import torch
-from prototxts import INPUT, layer, load
+from prototxts import INPUT, layer, load, pool
 from torch import Tensor
 
 from cnnpref.nets.caffe import CaffeNet
-
-
-def pool(bottom: str, name: str = "pool", parameters: str = "kernel_size: 3 stride: 2") -> str:
-    return layer(name, "Pooling", bottom, f"pooling_param {{ {parameters} }}")
-
 
 RELU = layer("a", "ReLU", "data")
 BRANCHES = (

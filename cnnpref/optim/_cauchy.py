@@ -45,12 +45,12 @@ def cauchy_point(
         inverse: M, (B, 2m, 2m).
     """
     path = _Path(history, descent, times, moving, inverse)
-    curved = history.length > 0  # else no bound changes what the others do: the minimum is theirs
-    passed, due = torch.zeros_like(path.time), path.rest * curved
+    # without a history no bound changes what the other variables do: the minimum is where it seems
+    passed, due = path.time.masked_fill(history.length == 0, torch.inf), path.rest
     while bool((due > passed).any()):
         ahead = _AHEAD * due
         path.meet(*find((times > passed[:, None]) & (times <= ahead[:, None])))
-        passed, due = torch.maximum(passed, ahead), (path.time + path.rest) * curved
+        passed, due = torch.maximum(passed, ahead), path.time + path.rest
     moved = path.moved + path.rest[:, None] * path.moving
     return CauchyPoint(path.time + path.rest, moved, path.moving)
 

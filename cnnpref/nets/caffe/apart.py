@@ -10,7 +10,9 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Container, Sequence
 from dataclasses import replace
+from functools import reduce
 from itertools import accumulate, pairwise
+from operator import iadd
 
 from torch import Tensor
 
@@ -95,30 +97,22 @@ class SummedConvolution(Layer):
     def __init__(self, whole: Convolution, bottoms: Sequence[Shape]) -> None:
         super().__init__(whole.message)
         self.bottom_shapes, self.top_shapes = list(bottoms), whole.top_shapes
-        self._whole = whole
         edges = accumulate((shape[1] for shape in bottoms), initial=0)
         self._parts = [whole.of_channels(a, b) for a, b in pairwise(edges)]
 
     def forward(self, *bottoms: Tensor) -> Tensor:
         tops = [part.forward(x)[0] for part, x in zip(self._parts, bottoms, strict=True)]
-        return _sum(tops)
+        return reduce(iadd, tops)
 
     def forward_patch(self, patch: Patch, *bottoms: Tensor) -> Tensor:
         needs = zip(patch.needs, patch.edges, strict=True)
         patches = [Patch(patch.area, [need], [edges]) for need, edges in needs]
         each = zip(self._parts, patches, bottoms, strict=True)
-        return _sum([part.forward_patch(patch, x)[0] for part, patch, x in each])
+        return reduce(iadd, [part.forward_patch(patch, x)[0] for part, patch, x in each])
 
     def reach(self, axis: int, top: int, bottom: int) -> Reach:
-        return self._whole.reach(axis, 0, 0)
+        return self._parts[0].reach(axis, 0, 0)
 
     @property
     def local(self) -> bool:
         return True
-
-
-def _sum(tops: Sequence[Tensor]) -> Tensor:
-    total = tops[0]
-    for top in tops[1:]:
-        total += top
-    return total

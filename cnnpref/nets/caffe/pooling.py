@@ -58,8 +58,7 @@ class Pooling(Layer):
 
     def _size(self, size: int, kernel: int, stride: int, pad: int) -> int:
         """Number of windows along an axis."""
-        span = size + 2 * pad - kernel
-        windows = (-(-span // stride) if self.round_up else span // stride) + 1
+        windows = _windows(size + 2 * pad - kernel, stride, self.round_up)
         if any(self.pad) and (windows - 1) * stride >= size + pad:
             windows -= 1
         return windows
@@ -135,10 +134,14 @@ class Pooling(Layer):
         return Window(kernel[axis - 2], self.stride[axis - 2], self.pad[axis - 2])
 
 
+def _windows(span: int, stride: int, round_up: bool) -> int:
+    """How many start within `span` steps."""
+    return (-(-span // stride) if round_up else span // stride) + 1
+
+
 def _pads_so(size: int, kernel: int, stride: int, pad: int, count: int, round_up: bool) -> bool:
     """Whether PyTorch makes `count` windows along an axis, each with a value in it."""
-    span = size + 2 * pad - kernel
-    made = (-(-span // stride) if round_up else span // stride) + 1
+    made = _windows(size + 2 * pad - kernel, stride, round_up)
     return 0 <= 2 * pad <= kernel and count == made and (made - 1) * stride - pad < size
 
 
