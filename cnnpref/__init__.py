@@ -11,11 +11,11 @@ __version__ = version("cnnpref")
 # Where the public names live: imported on first use, so that commands which need no PyTorch
 # start without it.
 _PUBLIC = {
-    "InputSpace": "cnnpref.image",
+    "InputSpace": "cnnpref.input_space",
     "Net": "cnnpref.nets.net",
-    "Objective": "cnnpref.objective",
-    "Solution": "cnnpref.solution",
-    "Status": "cnnpref.solution",
+    "Objective": "cnnpref.ascent.objective",
+    "Solution": "cnnpref.ascent.solution",
+    "Status": "cnnpref.status",
     "UserError": "cnnpref.errors",
     "load_caffe": "cnnpref.nets.caffe",
     "load_pycaffe": "cnnpref.nets.pycaffe",

@@ -13,22 +13,30 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
+from cnnpref.ascent.gd_steps import image_steps, latent_steps
+from cnnpref.ascent.malloc import held_memory
+from cnnpref.ascent.objective import Objective
+from cnnpref.ascent.solution import Solution
+from cnnpref.ascent.variables import Draws, Generator, Latent, Param, Pixels, image_size
 from cnnpref.errors import UserError
 from cnnpref.geometry import Box, grown
-from cnnpref.heap import held_memory
+from cnnpref.methods.options import (
+    DgnGdOptions,
+    GdOptions,
+    LbfgsOptions,
+    Options,
+    default_preset,
+    resolve,
+)
 from cnnpref.nets.kernels import faithful_kernels, fast_kernels
-from cnnpref.nets.net import Net
-from cnnpref.nets.pycaffe import AnyNet, as_net
-from cnnpref.nets.readout import FullReadout, Readout
-from cnnpref.objective import Objective
+from cnnpref.nets.net import FullReadout, Net
+from cnnpref.nets.pycaffe.net import AnyNet, as_net
+from cnnpref.nets.readout import Readout
 from cnnpref.optim import lbfgsb
 from cnnpref.optim.descent import descend
-from cnnpref.optim.problem import Evaluation, Observe, per_row
-from cnnpref.options import DgnGdOptions, GdOptions, LbfgsOptions, Options, default_preset, resolve
-from cnnpref.param import Draws, Generator, Latent, Param, Pixels, image_size
-from cnnpref.recipe import image_steps, latent_steps
-from cnnpref.schedule import Linear
-from cnnpref.solution import Optimum, Solution, Status
+from cnnpref.optim.problem import Evaluation, Observe, Optimum, per_row
+from cnnpref.optim.schedule import Linear
+from cnnpref.status import Status
 
 Initial = Sequence[npt.ArrayLike] | None
 

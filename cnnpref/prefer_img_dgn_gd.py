@@ -5,9 +5,9 @@ from __future__ import annotations
 import numpy as np
 import numpy.typing as npt
 
-from cnnpref.faces import Callback, Watch, one_image
-from cnnpref.nets.pycaffe import AnyNet
-from cnnpref.param import Generator
+from cnnpref.ascent.variables import Generator
+from cnnpref.nets.pycaffe.net import AnyNet
+from cnnpref.original import Callback, Watch, one_image
 
 
 def generate_image(

@@ -7,9 +7,9 @@ from collections.abc import Sequence
 import numpy as np
 import numpy.typing as npt
 
-from cnnpref.faces import Callback, Watch, one_image
-from cnnpref.nets.pycaffe import AnyNet
-from cnnpref.param import Generator
+from cnnpref.ascent.variables import Generator
+from cnnpref.nets.pycaffe.net import AnyNet
+from cnnpref.original import Callback, Watch, one_image
 
 Bounds = Sequence[tuple[float | None, float | None]]
 

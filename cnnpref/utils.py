@@ -13,13 +13,14 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from cnnpref import transform
+from cnnpref.ascent import pixel_ops as transform
+from cnnpref.display import clip_extreme, normalise
 from cnnpref.errors import UserError, suggest
-from cnnpref.image import InputSpace, clip_extreme, normalise
-from cnnpref.nets.caffe.net import Mean, read_mean
-from cnnpref.nets.features import features as features_of
+from cnnpref.input_space import InputSpace
+from cnnpref.nets.blob_values import features as features_of
+from cnnpref.nets.caffe.files.mean import Mean, read_mean
 from cnnpref.nets.net import Shape
-from cnnpref.nets.pycaffe import AnyNet, as_net
+from cnnpref.nets.pycaffe.net import AnyNet, as_net
 
 Array = npt.NDArray[np.float32]
 Floats = npt.NDArray[np.floating]

@@ -1,7 +1,7 @@
 """Networks: the contract, and what makes one."""
 
 from cnnpref.nets.net import Net
-from cnnpref.nets.source import (
+from cnnpref.nets.section import (
     NetDescription,
     at_hand,
     complete,

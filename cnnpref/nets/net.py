@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
@@ -11,9 +12,9 @@ import torch
 from torch import Tensor
 
 from cnnpref.errors import UserError, suggest
-from cnnpref.geometry import Box, Mask, bounding_box, unit_position
-from cnnpref.image import InputSpace
-from cnnpref.nets.readout import FullReadout, Part, Readout, full_part
+from cnnpref.geometry import Box, Mask, bounding_box, crop, unit_position
+from cnnpref.input_space import InputSpace
+from cnnpref.nets.readout import Part, Readout
 
 Shape = tuple[int, ...]
 
@@ -158,3 +159,34 @@ def _targets(shape: Shape, where: str | Sequence[int] | npt.NDArray[np.bool_]) -
     mask = np.zeros((1, *shape[1:]), bool)  # all channels alike
     mask[:, y, x] = True
     return mask
+
+
+@dataclass(frozen=True)
+class FullReadout:
+    """The readout of any net: the layer is computed whole, from the whole image.
+
+    Attributes:
+        net: the network.
+        layer: a name in its `layers`.
+        index: flat indices of the units in the layer, (B, K).
+    """
+
+    net: Net
+    layer: str
+    index: Tensor
+
+    @property
+    def box(self) -> Box:
+        _, height, width = self.net.input_shape
+        return 0, 0, height, width
+
+    def __call__(self, images: Tensor) -> Tensor:
+        return self.net.activations(images, self.layer).flatten(1).gather(1, self.index)
+
+    def rows(self, chosen: Sequence[int]) -> Readout:
+        return FullReadout(self.net, self.layer, self.index[list(chosen)])
+
+
+def full_part(net: Net, source: str, blob: str, box: Box) -> Part:
+    """The part of any net's blob: the blob is computed whole and cut."""
+    return lambda x: crop(net.forward({source: x}, [blob])[blob], box)

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from cnnpref.optim._history import History, times_vector
-from cnnpref.optim._places import find, parts
+from cnnpref.optim._ragged import find, parts
 
 _EPSILON = torch.finfo(torch.float64).eps
 _AHEAD = 1.1  # how far beyond the minimum in sight bounds are looked up: it moves on behind each

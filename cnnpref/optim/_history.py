@@ -8,7 +8,7 @@ from functools import partial
 import torch
 from torch import Tensor
 
-from cnnpref.optim._places import close_gaps, find, parts
+from cnnpref.optim._ragged import close_gaps, find, parts
 
 PAIRS = 10  # kept of each row
 

@@ -8,8 +8,8 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from cnnpref.optim.problem import Observe
-from cnnpref.solution import Optimum, Status
+from cnnpref.optim.problem import Observe, Optimum
+from cnnpref.status import Status
 
 
 class Record:

@@ -9,9 +9,9 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from cnnpref.optim.problem import Evaluate, Observe, per_row
-from cnnpref.schedule import Linear
-from cnnpref.solution import Optimum, Status
+from cnnpref.optim.problem import Evaluate, Observe, Optimum, per_row
+from cnnpref.optim.schedule import Linear
+from cnnpref.status import Status
 
 _CHECK_EVERY = 10  # iterations between looks at whether any row still runs: a look stalls a GPU
 _CACHED = 640_000  # numbers: with what is made of them they still fit a CPU's cache (measured)

@@ -14,13 +14,12 @@ import torch
 from torch import Tensor
 
 from cnnpref.optim._box import Box, Point
-from cnnpref.optim._course import Course
 from cnnpref.optim._direction import model_minimum
 from cnnpref.optim._history import History
-from cnnpref.optim._places import close_gaps
+from cnnpref.optim._ragged import close_gaps
 from cnnpref.optim._record import Record
-from cnnpref.optim.problem import Evaluate, Observe
-from cnnpref.solution import Optimum
+from cnnpref.optim._row import Course
+from cnnpref.optim.problem import Evaluate, Observe, Optimum
 
 _WIDTH = 16  # the history wants a multiple of it
 

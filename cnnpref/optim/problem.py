@@ -1,11 +1,14 @@
-"""What an optimiser is given: a batch of independent problems."""
+"""What an optimiser is given and returns: a batch of independent problems."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from typing import NamedTuple
 
 from torch import Tensor
+
+from cnnpref.status import Status
 
 
 class Evaluation(NamedTuple):
@@ -20,6 +23,23 @@ class Evaluation(NamedTuple):
     activation: Tensor
     loss: Tensor
     gradient: Tensor
+
+
+@dataclass(frozen=True)
+class Optimum:
+    """What an optimiser of `optim/` returns, for a batch of B independent problems.
+
+    Attributes:
+        x: last iterates, (B, ...).
+        best: the iterates whose value was the best seen, (B, ...).
+        values: one value per evaluation, (B, T), NaN after a problem stopped.
+        status: one per problem.
+    """
+
+    x: Tensor
+    best: Tensor
+    values: Tensor
+    status: list[Status]
 
 
 Evaluate = Callable[[Tensor, Sequence[int]], Evaluation]

@@ -17,8 +17,7 @@ from scipy.optimize import Bounds, minimize
 from torch import Tensor
 
 from cnnpref.optim._record import Record
-from cnnpref.optim.problem import Evaluate, Evaluation, Observe
-from cnnpref.solution import Optimum
+from cnnpref.optim.problem import Evaluate, Evaluation, Observe, Optimum
 
 Vector = npt.NDArray[np.float64]
 

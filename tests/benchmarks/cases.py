@@ -13,11 +13,11 @@ import torch
 from torch import nn
 
 import cnnpref
+from cnnpref.ascent.objective import Objective
+from cnnpref.ascent.variables import Generator
+from cnnpref.methods.options import Options, default_preset, resolve
 from cnnpref.nets.caffe import CaffeNet
 from cnnpref.nets.zoo import find
-from cnnpref.objective import Objective
-from cnnpref.options import Options, default_preset, resolve
-from cnnpref.param import Generator
 
 TARGETS = {  # net: layers, with the position of the unit in the map
     "squeezenet": {"conv1": "center", "fire5/expand3x3": "center", "conv10": "all"},

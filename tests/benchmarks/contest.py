@@ -15,8 +15,8 @@ import torch
 from cases import Case
 
 import cnnpref
-from cnnpref.options import DgnGdOptions, GdOptions, LbfgsOptions
-from cnnpref.solution import Solution
+from cnnpref.ascent.solution import Solution
+from cnnpref.methods.options import DgnGdOptions, GdOptions, LbfgsOptions
 
 ENOUGH = 0.5  # seconds for which the plain way runs, image after image
 

@@ -14,8 +14,8 @@ from scipy.ndimage import gaussian_filter
 from scipy.optimize import Bounds, minimize
 from torch import nn
 
-from cnnpref.options import DgnGdOptions, GdOptions
-from cnnpref.schedule import Linear
+from cnnpref.methods.options import DgnGdOptions, GdOptions
+from cnnpref.optim.schedule import Linear
 
 Tick = Callable[[], object]
 LOWEST, HIGHEST = 0.0, 100.0  # bounds of a generator's features

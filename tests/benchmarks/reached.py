@@ -14,12 +14,12 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from cnnpref.config import read_config
+from cnnpref.ascent.objective import Objective
+from cnnpref.jobs.nets import Nets
 from cnnpref.maximisation import maximise
 from cnnpref.nets import Net, describe
-from cnnpref.objective import Objective
-from cnnpref.plan import make_plan, needs_generator
-from cnnpref.run import Nets
+from cnnpref.planning.config import read_config
+from cnnpref.planning.plan import make_plan, needs_generator
 
 ROOT = Path(__file__).parents[2]
 SHAPES = ROOT / "nets" / "shapes"

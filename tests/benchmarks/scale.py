@@ -24,7 +24,7 @@ from time import perf_counter, time
 import yaml
 from small_nets import write_net
 
-from cnnpref.config import DEFAULTS
+from cnnpref.planning.config import DEFAULTS
 
 SNAKEFILE = Path(__file__).parents[2] / "workflow" / "Snakefile"
 ALEXNET = {

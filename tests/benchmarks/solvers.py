@@ -36,11 +36,11 @@ import torch
 from torch import Tensor
 
 import cnnpref
+from cnnpref.ascent.variables import Generator
+from cnnpref.methods.options import resolve
 from cnnpref.nets import Net
 from cnnpref.optim import lbfgsb, scipy_lbfgsb
 from cnnpref.optim.problem import Evaluation
-from cnnpref.options import resolve
-from cnnpref.param import Generator
 
 ROOT = Path(__file__).parents[2]
 FOLDERS = {"shapes": ROOT / "nets" / "shapes"} | dict.fromkeys(

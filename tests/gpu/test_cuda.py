@@ -10,10 +10,10 @@ import torch
 from small import GENERATOR, NET, random_net
 
 import cnnpref
+from cnnpref.ascent.solution import Solution
+from cnnpref.ascent.variables import Generator
+from cnnpref.methods.options import METHODS, resolve
 from cnnpref.nets.caffe import CaffeNet, save_caffemodel
-from cnnpref.options import METHODS, resolve
-from cnnpref.param import Generator
-from cnnpref.solution import Solution
 
 pytestmark = pytest.mark.skipif(not torch.cuda.is_available(), reason="there is no CUDA GPU")
 

@@ -7,14 +7,14 @@ import sys
 from functools import cache
 from pathlib import Path
 
-from cnnpref.config import resolve_config
+from cnnpref.planning.config import resolve_config
 from cnnpref.errors import UserError
-from cnnpref.estimate import memory_mb, runtime_minutes
-from cnnpref.mend import discard_damaged
+from cnnpref.planning.estimate import memory_mb, runtime_minutes
+from cnnpref.results.discard import discard_damaged
 from cnnpref.nets import describe, zoo_weights
-from cnnpref.outlook import outlook, summary
-from cnnpref.plan import make_plan
-from cnnpref.series import Batch, unescape
+from cnnpref.planning.outlook import outlook, summary
+from cnnpref.planning.plan import make_plan
+from cnnpref.planning.series import Batch, unescape
 
 try:
     settings = resolve_config(config, Path(["run", *workflow.configfiles][-1]).stem)

@@ -1,6 +1,7 @@
 """Caffe's prototxt and caffemodel, read and run without Caffe."""
 
-from cnnpref.nets.caffe.files import read_prototxt, write_caffemodel
+from cnnpref.nets.caffe.files.caffemodel import write_caffemodel
+from cnnpref.nets.caffe.files.prototxt import read_prototxt
 from cnnpref.nets.caffe.net import CaffeNet, load_caffe, read_graph, save_caffemodel
 
 __all__ = [

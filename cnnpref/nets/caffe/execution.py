@@ -14,10 +14,10 @@ from dataclasses import dataclass
 from torch import Tensor
 
 from cnnpref.geometry import Span
-from cnnpref.nets.caffe.apart import with_parts
 from cnnpref.nets.caffe.graph import Graph, Node
-from cnnpref.nets.caffe.late import with_late_relu
-from cnnpref.nets.caffe.layer import Area, Layer, Patch, Shape
+from cnnpref.nets.caffe.layers.base import Area, Layer, Patch, Shape
+from cnnpref.nets.caffe.rewrite.concat import with_parts
+from cnnpref.nets.caffe.rewrite.late_relu import with_late_relu
 from cnnpref.nets.kernels import faithful_kernels
 
 

@@ -17,16 +17,16 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from cnnpref.errors import UserError, suggest
-from cnnpref.nets.caffe import (  # noqa: F401  (they register layer types)
-    neuron,
+from cnnpref.nets.caffe.files.schema import Message
+from cnnpref.nets.caffe.layers import (  # noqa: F401  (they register layer types)
+    convolution,
+    elementwise,
     normalisation,
     pooling,
-    product,
     reduction,
 )
-from cnnpref.nets.caffe.layer import Blob, Layer, Patch, Shape, make_layer, require
-from cnnpref.nets.caffe.schema import Message
-from cnnpref.nets.caffe.structure import View
+from cnnpref.nets.caffe.layers.base import Blob, Layer, Patch, Shape, make_layer, require
+from cnnpref.nets.caffe.layers.rearrange import View
 
 
 @dataclass(frozen=True)

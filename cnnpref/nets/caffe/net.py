@@ -2,37 +2,28 @@
 
 from __future__ import annotations
 
-import io
-import os
 from collections import Counter
 from collections.abc import Container, Iterator, Mapping, Sequence
 from itertools import product
-from pathlib import Path
 
 import numpy as np
-import numpy.typing as npt
 import torch
 from torch import Tensor
 
 from cnnpref.errors import UserError
 from cnnpref.geometry import Box, Mask, anywhere
-from cnnpref.image import InputSpace
+from cnnpref.input_space import InputSpace
 from cnnpref.nets.caffe.execution import Execution, cut
-from cnnpref.nets.caffe.files import (
-    read_binaryproto,
-    read_bytes,
-    read_prototxt,
-    write_caffemodel,
-)
+from cnnpref.nets.caffe.files.caffemodel import write_caffemodel
+from cnnpref.nets.caffe.files.mean import Mean, read_mean
+from cnnpref.nets.caffe.files.prototxt import read_prototxt
+from cnnpref.nets.caffe.files.schema import PathLike
 from cnnpref.nets.caffe.graph import Graph
 from cnnpref.nets.caffe.readout import CaffeReadout
-from cnnpref.nets.caffe.schema import PathLike
 from cnnpref.nets.caffe.weights import load_weights
 from cnnpref.nets.kernels import find_device
 from cnnpref.nets.net import Net
 from cnnpref.nets.readout import Part, Readout
-
-Mean = Sequence[float] | PathLike | None
 
 
 class CaffeNet(Net):
@@ -155,35 +146,3 @@ def save_caffemodel(net: CaffeNet, path: PathLike) -> None:
         for layer in layers
     )
     write_caffemodel(path, net.name, arrays)
-
-
-def read_mean(mean: Mean) -> tuple[float, ...]:
-    """Three values, BGR, from values, a .npy or .binaryproto file, or None.
-
-    Raises:
-        UserError: the file cannot be read, or holds something else than 3 channels.
-    """
-    if mean is None:
-        return (0.0, 0.0, 0.0)
-    name = f"mean {mean}" if isinstance(mean, str | os.PathLike) else "mean"
-    try:
-        values = _mean_values(mean)
-    except (ValueError, TypeError) as error:
-        raise UserError(f"{name}: cannot be read as numbers: {error}") from None
-    while values.ndim > 3 and len(values) == 1:
-        values = values[0]
-    if values.shape[:1] != (3,) or not values.size:
-        raise UserError(f"{name}: 3 values or channels (BGR) wanted, got shape {values.shape}")
-    channels = values.reshape(3, -1).mean(1)
-    if not np.isfinite(channels).all():
-        raise UserError(f"{name}: finite values wanted, got {channels.tolist()}")
-    return tuple(channels.tolist())
-
-
-def _mean_values(mean: Sequence[float] | PathLike) -> npt.NDArray[np.float64]:
-    if not isinstance(mean, str | os.PathLike):
-        return np.asarray(mean, np.float64)
-    if Path(mean).suffix != ".npy":
-        return read_binaryproto(mean).astype(np.float64)
-    data = io.BytesIO(read_bytes(mean))
-    return np.asarray(np.lib.format.read_array(data, allow_pickle=False), np.float64)

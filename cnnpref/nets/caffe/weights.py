@@ -12,10 +12,10 @@ import torch
 from torch import Tensor
 
 from cnnpref.errors import UserError
+from cnnpref.nets.caffe.files.caffemodel import StoredBlob, Weights, stored_layers
+from cnnpref.nets.caffe.files.schema import SCHEMA, PathLike
 from cnnpref.nets.caffe.graph import Graph
-from cnnpref.nets.caffe.layer import Blob, Layer, Shape
-from cnnpref.nets.caffe.schema import SCHEMA, PathLike
-from cnnpref.nets.caffe.wire import StoredBlob, Weights, stored_layers
+from cnnpref.nets.caffe.layers.base import Blob, Layer, Shape
 
 Source = Callable[[], Weights]  # gives the values of a weight, when their turn comes
 _PERMISSIVE = SCHEMA["ParamSpec"].PERMISSIVE

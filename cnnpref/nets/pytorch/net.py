@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from cnnpref.errors import UserError
 from cnnpref.geometry import Mask, anywhere
-from cnnpref.image import InputSpace
+from cnnpref.input_space import InputSpace
 from cnnpref.nets.kernels import find_device
 from cnnpref.nets.net import Net, Shape
 from cnnpref.nets.pytorch.dependence import RecordedPass, Recorder, Trace

@@ -18,8 +18,8 @@ from torch import Tensor
 
 from cnnpref.errors import UserError
 from cnnpref.geometry import Box, crop
-from cnnpref.nets.net import Net
-from cnnpref.nets.readout import FullReadout, Readout
+from cnnpref.nets.net import FullReadout, Net
+from cnnpref.nets.readout import Readout
 
 _COARSER = (1, 2, 4, 8)  # layers before the units' one may have longer strides, see U-Net
 _CLOSE = 1e-4  # of the largest value; kernels of PyTorch differ by 1e-6 for other sizes

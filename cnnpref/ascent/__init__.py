@@ -1,0 +1,1 @@
+"""Activation maximisation, piece by piece: targets, variables, steps, solutions."""

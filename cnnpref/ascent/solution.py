@@ -1,0 +1,55 @@
+"""What a maximisation returns."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from cnnpref.status import Status
+
+
+@dataclass(frozen=True)
+class Solution:
+    """What `maximise` returns, for a batch of B units.
+
+    Attributes:
+        images: last iterates, float32 (B, H, W, 3), RGB, 0..255 scale, not clipped.
+        images_best: of all evaluated iterates and the last, the one of the highest activation.
+        activations: the trace of each unit, one float32 per evaluation, before the update.
+        scores, scores_best: activation of `images` and of `images_best` as they are, (B,).
+        status: one per unit.
+        latents: last iterates in the generator's input space, (B, ...), or None.
+    """
+
+    images: npt.NDArray[np.float32]
+    images_best: npt.NDArray[np.float32]
+    activations: list[npt.NDArray[np.float32]]
+    scores: npt.NDArray[np.float32]
+    scores_best: npt.NDArray[np.float32]
+    status: list[Status]
+    latents: npt.NDArray[np.float32] | None = None
+
+    def __len__(self) -> int:
+        return len(self.status)
+
+    def first(self, count: int) -> Solution:
+        """The first rows alone."""
+        return Solution(
+            self.images[:count],
+            self.images_best[:count],
+            self.activations[:count],
+            self.scores[:count],
+            self.scores_best[:count],
+            self.status[:count],
+            None if self.latents is None else self.latents[:count],
+        )
+
+    def replace(self, rows: Sequence[int], other: Solution) -> None:
+        """Put the rows of another solution in the place of these rows."""
+        for name, value in vars(self).items():
+            for place, row in enumerate(rows):
+                if value is not None:
+                    value[row] = getattr(other, name)[place]

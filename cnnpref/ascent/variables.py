@@ -1,0 +1,243 @@
+"""What is optimised and how an image is made of it: the pixels, or a generator's input."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import partial
+from typing import Any, Protocol
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor
+
+from cnnpref.errors import UserError
+from cnnpref.geometry import Box, crop
+from cnnpref.input_space import InputSpace
+from cnnpref.nets.net import Net, Shape, full_part
+from cnnpref.nets.pycaffe.net import AnyNet, as_net
+
+
+class Draws(Protocol):
+    """A source of random numbers: a NumPy RandomState, or the module `numpy.random` itself."""
+
+    def randint(self, low: int, high: int, size: Any) -> npt.NDArray[np.int64]:
+        """Integers in low .. high - 1."""
+
+    def standard_normal(self, size: Any) -> npt.NDArray[np.float64]:
+        """Normal numbers of mean 0 and standard deviation 1."""
+
+
+class Param(Protocol):
+    """Variables (B, ...), and the image that they stand for."""
+
+    lower: Tensor  # bounds of the variables, broadcast against one row
+    upper: Tensor
+
+    def noise(self, draws: Draws) -> npt.NDArray[Any]:
+        """Random values for one row, (...)."""
+
+    def start(self, sources: Sequence[Draws], given: Sequence[npt.ArrayLike] | None) -> Tensor:
+        """Variables from what is given, one per row, or else random ones."""
+
+    def image(self, variables: Tensor) -> Tensor:
+        """The part of the net's input that is looked at, (B, 3, h, w); differentiable."""
+
+    def picture(self, variables: Tensor) -> npt.NDArray[np.float32]:
+        """RGB pictures (B, H, W, 3), 0..255, not clipped."""
+
+
+def image_size(net: Net) -> tuple[int, int]:
+    """(H, W) of the images that a net takes.
+
+    Raises:
+        UserError: it takes something else than images of 3 channels.
+    """
+    if len(net.input_shape) != 3 or net.input_shape[0] != 3:
+        raise UserError(
+            f"the net {net.name!r} takes {list(net.input_shape)}, not an image [3, H, W]"
+        )
+    return net.input_shape[1], net.input_shape[2]
+
+
+class Pixels:
+    """The image itself, in the net's input space, bounds 0 and 255; or a part of it.
+
+    Variables (B, 3, h, w) of the canvas; the rest of the image stays as it was at the start, or is
+    the mean that was subtracted.
+
+    Args:
+        net: the network.
+        canvas: the part of the image that varies; None is all of it.
+        box: the part of the image that is looked at, inside the canvas; None is all of it.
+        blank: leave the mean outside the canvas.
+
+    Raises:
+        UserError: the net does not take images of 3 channels.
+    """
+
+    def __init__(
+        self,
+        net: Net,
+        canvas: Box | None = None,
+        box: Box | None = None,
+        blank: bool = False,
+    ) -> None:
+        self.net, self.blank = net, blank
+        whole = (0, 0, *image_size(net))
+        self.canvas, self.box = canvas or whole, box or whole
+        bounds = (torch.from_numpy(b)[:, None, None].to(net.device) for b in net.space.bounds())
+        self.lower, self.upper = bounds
+
+    def noise(self, draws: Draws) -> npt.NDArray[np.int64]:
+        """Uniform integers 0..255, (H, W, 3)."""
+        _, height, width = self.net.input_shape
+        return draws.randint(0, 256, (height, width, 3))
+
+    def start(
+        self, sources: Sequence[Draws], given: Sequence[npt.ArrayLike] | None = None
+    ) -> Tensor:
+        """From RGB images (H, W, 3), 0..255, or single colours (3,), or else uniform noise.
+
+        Raises:
+            UserError: an image has another size than the net's input.
+        """
+        images = [self.noise(source) for source in sources] if given is None else given
+        _, height, width = self.net.input_shape
+        try:
+            full = [np.broadcast_to(np.asarray(i, np.float32), (height, width, 3)) for i in images]
+        except ValueError:
+            raise UserError(
+                f"the initial image must have shape ({height}, {width}, 3), got "
+                f"{', '.join(sorted({str(np.shape(i)) for i in images}))}"
+            ) from None
+        x = self.net.space.encode(np.stack(full))
+        self._surroundings = np.zeros_like(x) if self.blank else x
+        return torch.from_numpy(crop(x, self.canvas)).to(self.net.device)
+
+    def image(self, variables: Tensor) -> Tensor:
+        top, left, bottom, right = self.box
+        down, across = self.canvas[:2]
+        return crop(variables, (top - down, left - across, bottom - down, right - across))
+
+    def picture(self, variables: Tensor) -> npt.NDArray[np.float32]:
+        images = self._surroundings[: len(variables)].copy()
+        crop(images, self.canvas)[:] = variables.detach().cpu().numpy()
+        return self.net.space.decode(images)
+
+
+@dataclass(frozen=True)
+class Generator:
+    """A network that makes images from features.
+
+    Attributes:
+        net: the network, or a live pycaffe net; its images are in the input space of the net that
+            looks at them, unless `space` says otherwise.
+        input: blob of the features; None is the first.
+        output: blob of the image; None is the last.
+        lower, upper: bounds of the features, numbers or arrays of the features' shape; None is
+            no bound.
+        space: the space of the images that it makes.
+    """
+
+    net: AnyNet
+    input: str | None = None
+    output: str | None = None
+    lower: npt.ArrayLike | None = 0.0
+    upper: npt.ArrayLike | None = 100.0
+    space: InputSpace | None = None
+
+
+class Latent:
+    """The input of a generator, whose image, cropped around its centre, the net looks at.
+
+    Variables (B, *features).
+
+    Args:
+        net: the network.
+        generator: makes the images.
+        box: the part of the net's image that is looked at; None is all of it.
+        whole: make all of the generator's image, whatever is looked at.
+
+    Raises:
+        UserError: the generator's image is smaller than the net's input, or no image; bounds of
+            another length, or crossed.
+    """
+
+    def __init__(
+        self, net: Net, generator: Generator, box: Box | None = None, whole: bool = False
+    ) -> None:
+        self.net, self.generator, self.maker = net, generator, as_net(generator.net)
+        blobs = list(self.maker.blobs)
+        self.input = generator.input or blobs[0]
+        self.output = generator.output or blobs[-1]
+        for blob in (self.input, self.output):
+            if blob not in blobs:
+                raise UserError(f"the generator has no blob {blob!r}; it has: {', '.join(blobs)}")
+        self.shape: Shape = self.maker.blobs[self.input]
+        self.lower = self._bound("lower", generator.lower, -np.inf)
+        self.upper = self._bound("upper", generator.upper, np.inf)
+        if (self.lower > self.upper).any():
+            raise UserError("a lower bound of the generator's features is above its upper bound")
+        top, left = self._offset()
+        _, height, width = net.input_shape
+        seen, image = (
+            (y + top, x + left, bottom + top, right + left)
+            for y, x, bottom, right in (box or (0, 0, height, width), (0, 0, height, width))
+        )
+        make = partial(full_part, self.maker) if whole else self.maker.part
+        self._part, self._all = (make(self.input, self.output, b) for b in (seen, image))
+
+    def _bound(self, name: str, value: npt.ArrayLike | None, absent: float) -> Tensor:
+        bound = np.asarray(absent if value is None else value, np.float32)
+        count = int(np.prod(self.shape))
+        if bound.size not in (1, count) or np.isnan(bound).any():
+            raise UserError(
+                f"the {name} bound of the generator's features needs 1 or {count} numbers, got "
+                f"{bound.size}" + (" with NaN among them" if np.isnan(bound).any() else "")
+            )
+        return torch.from_numpy(np.resize(bound, self.shape)).to(self.net.device)
+
+    def _offset(self) -> tuple[int, int]:
+        made, wanted = self.maker.blobs[self.output], self.net.input_shape
+        fits = len(made) == 3 and made[0] == wanted[0]
+        if not fits or made[1] < wanted[1] or made[2] < wanted[2]:
+            raise UserError(
+                f"the generator's blob {self.output!r} has shape {list(made)}, the net "
+                f"{self.net.name!r} takes {list(wanted)}: the image must be at least that large"
+            )
+        return (made[1] - wanted[1]) // 2, (made[2] - wanted[2]) // 2
+
+    def noise(self, draws: Draws) -> npt.NDArray[np.float64]:
+        """10 * max(0, N(0, 1)) for each feature."""
+        return 10 * draws.standard_normal(self.shape).clip(min=0)
+
+    def start(
+        self, sources: Sequence[Draws], given: Sequence[npt.ArrayLike] | None = None
+    ) -> Tensor:
+        """From features, or else random ones.
+
+        Raises:
+            UserError: features of another number.
+        """
+        features = [self.noise(source) for source in sources] if given is None else given
+        rows = [np.asarray(row, np.float32) for row in features]
+        if any(row.size != np.prod(self.shape) for row in rows):
+            raise UserError(
+                f"the initial features must have shape {list(self.shape)}, got "
+                f"{', '.join(sorted({str(list(row.shape)) for row in rows}))}"
+            )
+        stacked = np.stack([row.reshape(self.shape) for row in rows])
+        return torch.from_numpy(stacked).to(self.net.device)
+
+    def image(self, variables: Tensor) -> Tensor:
+        return self._in_net_space(self._part(variables))
+
+    def _in_net_space(self, image: Tensor) -> Tensor:
+        space = self.generator.space
+        return image if space in (None, self.net.space) else self.net.space.convert(image, space)
+
+    def picture(self, variables: Tensor) -> npt.NDArray[np.float32]:
+        with torch.no_grad():
+            return self.net.space.decode(self._in_net_space(self._all(variables)).cpu().numpy())

@@ -1,0 +1,131 @@
+"""Commands about a run as a whole: what it takes, is it complete, what is no longer wanted."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator
+from itertools import chain, groupby
+from pathlib import Path
+
+import click
+
+from cnnpref.commands.arguments import config_option, read_plan
+from cnnpref.errors import UserError
+from cnnpref.planning.outlook import Share, Time, outlook, size, summary, table
+from cnnpref.planning.plan import Plan
+from cnnpref.planning.selection import format_ranges
+from cnnpref.results.check import Fault, Kind, check_series, check_shown, pages
+from cnnpref.results.clean import delete, leftovers
+
+NAMED = 5  # files of a folder with the same kind of fault that are named
+
+
+@click.command()
+@config_option
+@click.option("--quick", is_flag=True, help="Measure nothing and tell no times.")
+@click.option("--jobs", type=click.IntRange(min=1), default=1, show_default=True, help="At a time.")
+@click.option("--device", default="auto", show_default=True, help="auto, cpu, cuda or cuda:N.")
+@click.option("--threads", type=click.IntRange(min=1), default=1, show_default=True)
+def plan(config: str, quick: bool, jobs: int, device: str, threads: int) -> None:
+    """Show what a run takes before it is started: units, jobs, disk, memory, time.
+
+    Times are of what is missing. For each layer and method, a few iterations of a few units are
+    timed, on the device that generate would use, with as many CPU threads as jobs of the workflow
+    have. Nothing is written or fetched: weights that are not here yet are random.
+    """
+    wanted = read_plan(config)
+    shares = outlook(wanted)
+    times = None if quick else _measure(wanted, shares, device, threads)
+    click.echo(table(shares, times, jobs))
+    click.echo(summary(wanted, shares))
+
+
+def _measure(wanted: Plan, shares: list[Share], device: str, threads: int) -> list[Time]:
+    from cnnpref.jobs.devices import pick_device
+    from cnnpref.jobs.timing import measure
+
+    place = pick_device(device, threads)
+    times, absent = measure(wanted, shares, place)
+    about = f"; random weights: {' and '.join(absent)}, not fetched yet" if absent else ""
+    click.echo(f"timed on {place}{about}", err=True)
+    return times
+
+
+@click.command()
+@config_option
+def check(config: str) -> None:
+    """Verify every file of a run: unit files, layer files, sheets and pages.
+
+    Tells what is missing, damaged or stale (older than what it is made of), and fails if anything
+    is.
+    """
+    plan = read_plan(config)
+    faults = list(chain(*map(check_series, plan.series), check_shown(plan)))
+    for (kind, folder), group in groupby(faults, lambda fault: (fault.kind, fault.path.parent)):
+        for line in _told(list(group), folder):
+            click.echo(f"{kind:8} {line}")
+    if faults:
+        counts = Counter(fault.kind for fault in faults)
+        told = ", ".join(f"{counts[kind]} {kind}" for kind in Kind if counts[kind])
+        raise UserError(
+            f"{plan.folder}: {told}; delete what is damaged, and snakemake makes all of it anew"
+        )
+    click.echo(f"{plan.folder}: {_contents(plan)}: all there and right")
+
+
+def _told(faults: list[Fault], folder: Path) -> Iterator[str]:
+    """Lines about files of one folder that have the same kind of fault."""
+    if faults[0].kind == Kind.MISSING and folder.parent.parent.name == "units":
+        units = format_ranges(sorted(int(fault.path.stem) for fault in faults))
+        yield f"{folder}: {_files(len(faults), 'unit file')}: {units}"
+        return
+    for fault in faults[:NAMED]:
+        yield f"{fault.path}{fault.reason and f': {fault.reason}'}"
+    if rest := faults[NAMED:]:
+        yield f"{folder}: and {_files(len(rest), 'more file')}"
+
+
+def _contents(plan: Plan) -> str:
+    sheets = len(plan.layers) * (len(plan.names) + 1)
+    units = sum(len(series.units) for series in plan.series)
+    counts = {"unit file": units, "layer file": len(plan.layers), "sheet": sheets}
+    told = [_files(count, what) for what, count in counts.items()]
+    return ", ".join([*told, f"{len(pages(plan))} files of the gallery"])
+
+
+def _files(count: int, what: str) -> str:
+    return f"{count:,} {what}{'s' if count != 1 else ''}"
+
+
+@click.command()
+@click.option(
+    "--config",
+    "configs",
+    required=True,
+    multiple=True,
+    metavar="PATH|JSON",
+    help="A config; all those of a run, where several share its folder.",
+)
+@click.option(
+    "--yes/--dry-run", "-y/-n", default=False, help="Delete them; or only show them, the default."
+)
+def clean(configs: tuple[str, ...], yes: bool) -> None:
+    """Name the files of a run that none of its configs asks for, or delete them.
+
+    Such as units of other options, layers or methods than now. Only what cnnpref makes in the
+    run's folder is looked at, and no symbolic link is followed.
+    """
+    found = leftovers([read_plan(config) for config in configs])
+    for leftover in found:
+        count = f"{len(leftover.files):,} files"
+        click.echo(f"{size(leftover.size):>10}  {count:>12}  {leftover.folder}")
+    if not found:
+        click.echo("nothing that no config asks for")
+        return
+    total = _files(sum(len(each.files) for each in found), "file")
+    total += f", {size(sum(each.size for each in found))}"
+    if yes:
+        delete(found)
+        click.echo(f"{total}: deleted")
+    else:
+        click.echo(f"{total}, that no config asks for; --yes deletes them")

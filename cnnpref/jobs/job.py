@@ -1,0 +1,215 @@
+"""One job: the units of a batch whose files are missing, computed and written."""
+
+from __future__ import annotations
+
+import logging
+import sys
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict
+from importlib.metadata import version
+from tempfile import TemporaryFile
+from time import perf_counter
+from typing import Any
+
+import numpy as np
+import torch
+from tqdm import tqdm
+
+from cnnpref.ascent.objective import Objective
+from cnnpref.ascent.solution import Solution
+from cnnpref.atomic import refusal
+from cnnpref.errors import UserError
+from cnnpref.jobs.memory import is_exhausted, rows_at_once
+from cnnpref.jobs.nets import Nets
+from cnnpref.maximisation import Moment, maximise
+from cnnpref.nets.pycaffe.net import as_net
+from cnnpref.planning.plan import needs_generator
+from cnnpref.planning.series import Batch, Series
+from cnnpref.results.unit_file import UnitResult, check_unit, write_unit
+from cnnpref.status import Status
+
+log = logging.getLogger("cnnpref")
+
+
+def run_batch(batch: Batch, nets: Nets, attempt: int = 1) -> list[str]:
+    """Compute and write those units of a batch whose files are not valid.
+
+    Args:
+        batch: the units.
+        nets: of the same config.
+        attempt: each after the first works on half as many units at once as the one before.
+
+    Returns:
+        What went wrong: a line for each unit that could not be written.
+
+    Raises:
+        UserError: the results folder cannot be written, or the net cannot be maximised.
+    """
+    series, name = batch.series, f"{batch.series.layer}/{batch.series.name}"
+    units = [unit for unit in batch.units if not _is_valid(series, unit)]
+    todo, wanted = len(units), len(batch.units)
+    log.info("%s: %d of %d units to do, %d already valid", name, todo, wanted, wanted - todo)
+    if not units:
+        return []
+    _ = nets.net  # a net that cannot be read leaves no folder behind
+    _try_writing(series)
+    failures = []
+    for portion, solution, seconds in _solutions(nets, series, units, attempt):
+        common = _common_attributes(series, nets, seconds / len(portion))
+        results = (
+            _result(solution, row, {**common, "unit": unit}) for row, unit in enumerate(portion)
+        )
+        failures += [line for result in results if (line := _write(series, result))]
+    return failures
+
+
+def _solutions(
+    nets: Nets, series: Series, units: list[int], attempt: int
+) -> Iterator[tuple[list[int], Solution, float]]:
+    """Units and their solution and its seconds, as many at once as memory allows."""
+    others = [nets.generator.net] if needs_generator(series.method) else []
+    room = rows_at_once(nets.net, series.layer, map(as_net, others))
+    most = max(1, min(len(units), room) // 2 ** (attempt - 1))
+    log.info("%s/%s: %d units at once", series.layer, series.name, most)
+    while units:
+        portion, started = units[:most], perf_counter()
+        try:
+            solution = _maximise(nets, series, portion)
+        except Exception as error:
+            if not is_exhausted(error):
+                raise
+            most = _fewer(series, len(portion))
+            continue
+        yield portion, solution, perf_counter() - started
+        units = units[len(portion) :]
+
+
+def _fewer(series: Series, count: int) -> int:
+    """Half as many units, after so many were too many at once.
+
+    Raises:
+        UserError: it was a single one.
+    """
+    name = f"{series.layer}/{series.name}"
+    if count == 1:
+        raise UserError(
+            f"{name}: out of memory with a single unit; use a device that has more, or run fewer"
+            " jobs beside this one"
+        )
+    log.warning("%s: out of memory with %d units at once: going on with half", name, count)
+    if torch.cuda.is_available():
+        torch.cuda.empty_cache()
+    return count // 2
+
+
+def _is_valid(series: Series, unit: int) -> bool:
+    path = series.path(unit)
+    fault = check_unit(path, series.digest)
+    if fault and path.exists():
+        log.warning("warning: %s is not valid (%s): computing it again", path, fault)
+    return fault is None
+
+
+def _try_writing(series: Series) -> None:
+    """Fail before the work, not after it."""
+    try:
+        series.folder.mkdir(parents=True, exist_ok=True)
+        with TemporaryFile(dir=series.folder):
+            pass
+    except OSError as error:
+        raise UserError(f"cannot write into {series.folder}: {refusal(error)}") from None
+
+
+def _maximise(nets: Nets, series: Series, units: Sequence[int]) -> Solution:
+    weight = series.options.feature_weight
+    objective = Objective.units(nets.net, series.layer, units, series.position, weight)
+    generator = nets.generator if needs_generator(series.method) else None
+    with _Progress(series) as progress:
+        return maximise(
+            nets.net,
+            objective,
+            series.method,
+            series.options,
+            series.seed,
+            generator=generator,
+            observe=progress,
+        )
+
+
+class _Progress:
+    """A bar over iterations on a terminal, about ten lines elsewhere."""
+
+    def __init__(self, series: Series) -> None:
+        self.name = f"{series.layer}/{series.name}"
+        chosen = asdict(series.options)
+        self.total = chosen.get("iter_n") or chosen["maxiter"]
+        self.bar = tqdm(
+            total=self.total, desc=self.name, unit="it", disable=not sys.stderr.isatty()
+        )
+
+    def __enter__(self) -> _Progress:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.bar.close()
+
+    def __call__(self, moment: Moment) -> None:
+        mean = float(moment.activations.nanmean())
+        if not self.bar.disable:
+            self.bar.set_postfix(activation=f"{mean:.4g}", refresh=False)
+            self.bar.update(moment.count - self.bar.n)
+        elif moment.count % -(-self.total // 10) == 0:
+            log.info("%s: evaluation %d, mean activation %.4g", self.name, moment.count, mean)
+
+
+def _common_attributes(series: Series, nets: Nets, seconds: float) -> dict[str, Any]:
+    net = nets.net
+    shape = net.layers[series.layer]
+    where = np.ones(shape, bool) if series.position == "all" else series.position
+    return {
+        "net": net.name,
+        "sha256": nets.origin(series),
+        "layer": series.layer,
+        "position": series.position,
+        "receptive_field": net.receptive_field(series.layer, where),
+        "method": series.method,
+        "options": asdict(series.options),
+        "seed": series.seed,
+        "versions": {name: version(name) for name in ("cnnpref", "torch", "numpy")},
+        "device": _device_name(net.device),
+        "seconds": seconds,
+        "digest": series.digest,
+    }
+
+
+def _device_name(device: torch.device) -> str:
+    return torch.cuda.get_device_name(device) if device.type == "cuda" else device.type
+
+
+def _result(solution: Solution, row: int, attributes: dict[str, Any]) -> UnitResult:
+    return UnitResult(
+        solution.images[row],
+        solution.images_best[row],
+        solution.activations[row],
+        {
+            **attributes,
+            "status": str(solution.status[row]),
+            "score": float(solution.scores[row]),
+            "score_best": float(solution.scores_best[row]),
+        },
+        None if solution.latents is None else solution.latents[row],
+    )
+
+
+def _write(series: Series, result: UnitResult) -> str | None:
+    """Write a unit's file; None, or what went wrong."""
+    told = result.attributes
+    name = f"{series.layer}/{series.name} unit {told['unit']}"
+    try:
+        write_unit(series.path(told["unit"]), result)
+    except UserError as error:
+        log.error("%s: %s", name, error)
+        return f"{name}: {error}"
+    level = logging.INFO if told["status"] == Status.OK else logging.WARNING
+    log.log(level, "%s: %s, activation %.4g", name, told["status"], told["score"])
+    return None

@@ -1,0 +1,1 @@
+"""The methods: what each one optimises, with which options, and how."""

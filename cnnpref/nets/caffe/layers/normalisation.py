@@ -1,0 +1,134 @@
+"""Layers that normalise values by others: neighbours, a batch's statistics, a sum."""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from cnnpref.geometry import Reach, Same, Whole, Window
+from cnnpref.nets.caffe.layers.base import (
+    Blob,
+    Patch,
+    SameShape,
+    Shape,
+    canonical_axis,
+    layer,
+    require,
+    scalar,
+)
+from cnnpref.nets.caffe.layers.lrn import Constants, across_channels
+from cnnpref.nets.kernels import fast
+
+
+@layer("LRN")
+class LRN(SameShape):
+    """Local response normalisation: x * (k + alpha / n * sum of x**2 over n neighbours) ** -beta.
+
+    The neighbours are channels, or (WITHIN_CHANNEL, n * n of them and k = 1) pixels.
+    """
+
+    def setup(self, x: Shape) -> list[Blob]:
+        param = self.message.lrn_param
+        self.size, self.alpha, self.beta = param.local_size, param.alpha, param.beta
+        self.within = param.norm_region == param.WITHIN_CHANNEL
+        self.k = 1.0 if self.within else param.k
+        require(self.size % 2 == 1, f"local_size must be odd, got {self.size}")
+        require(len(x) == 4, f"LRN needs a blob of 4 axes, got {x}")
+        return []
+
+    def forward(self, x: Tensor) -> Tensor:
+        if fast() and not self.within:
+            return across_channels(x, Constants(self.size, self.alpha, self.beta, self.k))
+        square = x * x
+        half = self.size // 2
+        if self.within:
+            return self._scaled(x, F.avg_pool2d(square, self.size, 1, half))
+        padded = F.pad(square, (0, 0, 0, 0, half, half))
+        windows = (padded[:, i : i + x.shape[1]] for i in range(self.size))
+        return self._scaled(x, sum(windows, torch.zeros((), device=x.device)) / self.size)
+
+    def _scaled(self, x: Tensor, mean: Tensor) -> Tensor:
+        return x * (self.k + self.alpha * mean) ** -self.beta
+
+    @property
+    def local(self) -> bool:
+        return True
+
+    def forward_patch(self, patch: Patch, *bottoms: Tensor) -> Tensor:
+        if not self.within:
+            return self.forward(*bottoms)
+        (x,), ((rows, columns),), (need,) = bottoms, patch.edges, patch.needs
+        mean = F.avg_pool2d(F.pad(x * x, (*columns, *rows)), self.size, 1)
+        top, left = (area[0] - start for area, (start, _) in zip(patch.area, need, strict=True))
+        inner = x[:, :, top : top + mean.shape[2], left : left + mean.shape[3]]
+        return self._scaled(inner, mean)
+
+    def reach(self, axis: int, top: int, bottom: int) -> Reach:
+        inside = axis > 1 if self.within else axis == 1
+        return Window(self.size, 1, self.size // 2) if inside else Same()
+
+
+@layer("BatchNorm")
+class BatchNorm(SameShape):
+    """(x - mean) / sqrt(variance + eps), with the stored statistics unless told otherwise."""
+
+    keeps_top = False
+
+    def setup(self, x: Shape) -> list[Blob]:
+        param = self.message.batch_norm_param
+        self.stored = param.use_global_stats or not param.HasField("use_global_stats")
+        self.eps = param.eps
+        channels = 1 if len(x) == 1 else x[1]
+        return [Blob((channels,)), Blob((channels,)), Blob((1,))]
+
+    def forward(self, x: Tensor) -> Tensor:
+        shape = (1, -1) + (1,) * (x.ndim - 2)
+        if self.stored:
+            mean, variance, total = self.weights
+            factor = torch.where(total == 0, 0, 1 / scalar(total))
+            mean, variance = (mean * factor).reshape(shape), (variance * factor).reshape(shape)
+        else:
+            over = [axis for axis in range(x.ndim) if axis != 1]
+            mean = x.mean(over, keepdim=True)
+            variance = (x - mean).square().mean(over, keepdim=True)
+        return (x - mean) / torch.sqrt(variance + self.eps)
+
+    def reach(self, axis: int, top: int, bottom: int) -> Reach:
+        return Same() if self.stored or axis == 1 else Whole()
+
+
+@layer("MVN")
+class MVN(SameShape):
+    """Subtract the mean, divide by the standard deviation + eps, per channel or per image."""
+
+    def setup(self, x: Shape) -> list[Blob]:
+        param = self.message.mvn_param
+        self.variance, self.eps = param.normalize_variance, param.eps
+        self.axes = tuple(range(1 if param.across_channels else 2, len(x)))
+        return []
+
+    def forward(self, x: Tensor) -> Tensor:
+        centred = x - x.mean(self.axes, keepdim=True)
+        if not self.variance:
+            return centred
+        deviation = centred.square().mean(self.axes, keepdim=True).sqrt()
+        return centred / (deviation + self.eps)
+
+    def reach(self, axis: int, top: int, bottom: int) -> Reach:
+        return Whole() if axis in self.axes else Same()
+
+
+@layer("Softmax")
+class Softmax(SameShape):
+    """exp(x), divided by its sum over an axis."""
+
+    def setup(self, x: Shape) -> list[Blob]:
+        self.axis = canonical_axis(self.message.softmax_param.axis, len(x))
+        return []
+
+    def forward(self, x: Tensor) -> Tensor:
+        return F.softmax(x, self.axis)
+
+    def reach(self, axis: int, top: int, bottom: int) -> Reach:
+        return Whole() if axis == self.axis else Same()

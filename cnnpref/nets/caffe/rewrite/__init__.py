@@ -1,0 +1,1 @@
+"""Graphs rewritten so that the same values take less work."""

@@ -1,0 +1,1 @@
+"""From a config to layer x unit x method, their files and what they take."""

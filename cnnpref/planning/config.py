@@ -1,0 +1,150 @@
+"""The config: read, checked against the schema, completed with its defaults."""
+
+from __future__ import annotations
+
+import json
+import os
+import reprlib
+from collections.abc import Iterable, Mapping
+from functools import cache
+from importlib import resources
+from pathlib import Path
+from string import Template
+from typing import Any
+
+import yaml
+from jsonschema import Draft202012Validator
+from jsonschema.exceptions import ValidationError
+
+from cnnpref.errors import UserError, suggest
+
+Config = dict[str, Any]
+
+PATH_KEYS = (
+    "prototxt",
+    "caffemodel",
+    "weights",
+    "mean",
+    "lower",
+    "upper",
+)  # of `net` and `generator`
+BLOB_KEYS = ("input", "output")  # of the section `generator`
+DEFAULTS: Config = {
+    "results": "results",
+    "methods": ["gd"],
+    "batch": 128,
+    "seed": 0,
+    "seeds": 1,
+    "options": {},
+}
+
+
+def read_config(source: str) -> Config:
+    """The config in a YAML file, or in `source` itself when that is a JSON object.
+
+    Raises:
+        UserError: the file cannot be read, is not YAML, or is no valid config.
+    """
+    if source.lstrip().startswith("{"):
+        return resolve_config(_parse(source, "--config"), "inline")
+    path = Path(source)
+    try:
+        text = path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise UserError(f"cannot read the config {path}: {error}") from None
+    return resolve_config(_parse(text, source), path.stem)
+
+
+def resolve_config(raw: Mapping[str, Any], name: str) -> Config:
+    """A checked copy of `raw` with defaults filled in and `${VARIABLES}` and `~` in paths expanded.
+
+    Args:
+        raw: what a YAML or JSON file held.
+        name: the run's name unless the config gives one.
+
+    Raises:
+        UserError: a key is unknown or missing, a value is not allowed, or a variable is not set.
+    """
+    # Through JSON, so that all keys are strings: YAML reads the layer name 1 as a number.
+    config = {"run": name, **DEFAULTS, **json.loads(json.dumps(raw, default=str))}
+    _check(config)
+    for key in ("batch", "seed", "seeds"):
+        config[key] = int(config[key])  # 64.0 is a whole number too
+    config["results"] = _expand("results", config["results"])
+    if Path(config["results"]).is_file():
+        raise UserError(f"config: results: {config['results']!r} is a file; name a folder")
+    for section in ("net", "generator"):
+        if section in config:
+            paths = {key: value for key, value in config[section].items() if _is_path(key, value)}
+            expanded = {key: _expand(f"{section}.{key}", path) for key, path in paths.items()}
+            config[section] = {**config[section], **expanded}
+    return config
+
+
+def _is_path(key: str, value: object) -> bool:
+    return isinstance(value, str) and key in PATH_KEYS
+
+
+def _parse(text: str, where: str) -> Config:
+    try:
+        raw = yaml.safe_load(text)
+    except yaml.YAMLError as error:
+        raise UserError(f"{where} is not valid YAML: {' '.join(str(error).split())}") from None
+    if not isinstance(raw, dict):
+        raise UserError(f"{where}: a config is a mapping of keys to values, got {_show(raw)}")
+    return raw
+
+
+@cache
+def _validator() -> Draft202012Validator:
+    schema = resources.files("cnnpref.planning").joinpath("config.schema.yaml").read_text("utf-8")
+    return Draft202012Validator(yaml.safe_load(schema))
+
+
+def _check(config: Config) -> None:
+    errors = sorted(_validator().iter_errors(config), key=_urgency)
+    if errors:
+        raise UserError(_explain(errors[0]))
+
+
+def _urgency(error: ValidationError) -> tuple[bool, int]:
+    """Unknown keys first: a misspelt key is also a missing one."""
+    return error.validator != "additionalProperties", len(error.absolute_path)
+
+
+def _explain(error: ValidationError) -> str:
+    value: Any = error.instance
+    schema: Any = error.schema
+    key = ".".join(str(part) for part in error.absolute_path)
+    place = f" in {key}" if key else ""
+    if error.validator == "additionalProperties":
+        return _unknown_key(value, schema["properties"], place)
+    if error.validator == "required":
+        missing = next(name for name in schema["required"] if name not in value)
+        return f"config: the key {missing!r}{place} is missing"
+    return f"config: {key}: got {_show(value)}; allowed: {schema['description']}"
+
+
+def _unknown_key(section: Iterable[str], allowed: Iterable[str], place: str) -> str:
+    unknown = next(key for key in section if key not in allowed)
+    return (
+        f"config: unknown key {unknown!r}{place}{suggest(unknown, allowed)};"
+        f" allowed: {', '.join(allowed)}"
+    )
+
+
+def _show(value: object) -> str:
+    return reprlib.repr(value)
+
+
+def _expand(key: str, path: str) -> str:
+    try:
+        expanded = Template(path).substitute(os.environ)
+        return os.path.expanduser(expanded)  # noqa: PTH111 - Path's raises for unknown users
+    except KeyError as error:
+        raise UserError(
+            f"config: {key}: the environment variable {error.args[0]} is not set (in {path!r});"
+            " set it, or write the path into the config"
+        ) from None
+    except ValueError:
+        raise UserError(f"config: {key}: got {path!r}; a '$' itself is written '$$'") from None

@@ -1,0 +1,90 @@
+"""What jobs take, from the shapes of the nets alone: rather too much, and always the same."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import asdict
+from math import ceil, prod
+
+from cnnpref.planning.plan import NetDescription, Plan, needs_generator
+from cnnpref.planning.series import Batch, Series
+
+AT_ONCE = 64  # units on a CPU: more at a time are no faster (measured)
+
+# Measured on AlexNet and SqueezeNet, with room to spare.
+PROGRAM = 3e9  # bytes: Python, PyTorch and the libraries of CUDA
+START = 300  # seconds until a job computes, on a busy file system
+PACE = 2e10  # floating point operations per second of one CPU core; a GPU is much faster
+LINES = 1.5  # evaluations per iteration of L-BFGS-B
+FLOAT = 4  # bytes
+
+# For a variable of a unit: iterates, gradients and, in double precision, the history of L-BFGS-B.
+_BYTES = {"gd": 64, "lbfgs": 320, "dgn_gd": 64, "dgn_lbfgs": 320}
+_OPERATIONS = {"gd": 1500, "lbfgs": 40_000, "dgn_gd": 1500, "dgn_lbfgs": 40_000}
+_KEPT = 3 * FLOAT  # bytes per value of a layer: itself, its gradient, and what is made on the way
+_HEADER = 9_000  # bytes of a unit file beside its arrays
+
+
+def unit_bytes(plan: Plan, series: Series) -> int:
+    """The size of a unit file of a series, about: two images, the trace, the latent vector."""
+    numbers = 2 * prod(plan.nets["net"].input_shape) + evaluations(series)
+    if needs_generator(series.method):
+        numbers += prod(plan.nets["generator"].input_shape)
+    return FLOAT * numbers + _HEADER
+
+
+def evaluations(series: Series) -> int:
+    """How many times the image of a unit is evaluated, at most or, for L-BFGS-B, about."""
+    chosen = asdict(series.options)
+    iterations: int = chosen.get("iter_n") or round(LINES * chosen["maxiter"])
+    return iterations
+
+
+def memory_mb(plan: Plan, batch: Batch) -> int:
+    """What to reserve for the job of a batch, in MB.
+
+    All of the net up to the layer counts, though less of it is computed for units that see a part
+    of the image.
+    """
+    series, rows = batch.series, min(len(batch.units), AT_ONCE)
+    parts = list(_parts(plan, series))
+    weights = 2 * FLOAT * sum(sum(net.weights.values()) for net, _ in parts)
+    values = sum(prod(net.layers[layer]) for net, layers in parts for layer in layers)
+    variables = prod(parts[-1][0].input_shape) * _BYTES[series.method]
+    pictures = 4 * FLOAT * prod(plan.nets["net"].input_shape)
+    return _round_up((PROGRAM + weights + rows * (_KEPT * values + variables + pictures)) / 1e6)
+
+
+def runtime_minutes(plan: Plan, batch: Batch) -> int:
+    """What to reserve for the job of a batch on one CPU core, in minutes."""
+    each = evaluations(batch.series) * evaluation_seconds(plan, batch.series)
+    return _round_up((START + len(batch.units) * each) / 60, 10)
+
+
+def evaluation_seconds(plan: Plan, series: Series) -> float:
+    """What the evaluation of a unit and the step that follows take on one CPU core."""
+    parts = list(_parts(plan, series))
+    passes = sum(4 * _products(net, layers) for net, layers in parts)  # forward and backward
+    steps = _OPERATIONS[series.method] * prod(parts[-1][0].input_shape)
+    return (passes + steps) / PACE
+
+
+def _parts(plan: Plan, series: Series) -> Iterator[tuple[NetDescription, list[str]]]:
+    """The nets that make a unit's activation, with the layers that matter.
+
+    The input of the last one is what varies.
+    """
+    net = plan.nets["net"]
+    names = list(net.layers)
+    yield net, names[: names.index(series.layer) + 1]
+    if needs_generator(series.method):
+        yield plan.nets["generator"], list(plan.nets["generator"].layers)
+
+
+def _products(net: NetDescription, layers: list[str]) -> int:
+    """How many times a weight is multiplied in a pass: each one at all positions of a map."""
+    return sum(net.weights.get(layer, 0) * prod(net.layers[layer][1:]) for layer in layers)
+
+
+def _round_up(value: float, step: int = 100) -> int:
+    return ceil(value / step) * step

@@ -1,0 +1,231 @@
+"""From a config to layer x unit x method, and to the path of every result."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import asdict, dataclass
+from functools import cached_property
+from hashlib import sha256
+from pathlib import Path
+from typing import Any, Protocol
+
+from cnnpref.errors import UserError, suggest
+from cnnpref.methods.options import METHODS, Options, default_preset, resolve
+from cnnpref.planning.config import Config
+from cnnpref.planning.selection import Shape, select_position, select_units
+from cnnpref.planning.series import Batch, Origin, Series, escape
+
+# Part of every key. Raise it when the same config gives other images or other unit files.
+RESULTS_VERSION = 2
+
+UNIT_RANKS = (1, 3)  # of the layers that have units: (C,) and (C, H, W)
+
+
+class NetDescription(Protocol):
+    """What a plan needs to know of a net.
+
+    Attributes:
+        layers: the shape of each layer without the batch: (C, H, W) or (C,), in their order.
+        input_shape: of an image, or of a generator's features, without the batch.
+        weights: how many numbers the weights of each layer are, where it has any.
+        sha256: digests of the files that its section of the config names, by key; and, by key,
+            what else the section stands for.
+    """
+
+    @property
+    def layers(self) -> Mapping[str, Shape]: ...
+    @property
+    def input_shape(self) -> Shape: ...
+    @property
+    def weights(self) -> Mapping[str, int]: ...
+    @property
+    def sha256(self) -> Mapping[str, str]: ...
+
+
+Describe = Callable[[Mapping[str, Any]], NetDescription]
+"""Tells what a section of the config, `net` or `generator`, says of a network."""
+
+
+@dataclass(frozen=True)
+class Plan:
+    """All that a config asks for.
+
+    Attributes:
+        config: from `read_config` or `resolve_config`.
+        series: layer by layer.
+        nets: what there is to know of the sections `net` and, if a method needs it, `generator`.
+    """
+
+    config: Config
+    series: tuple[Series, ...]
+    nets: Mapping[str, NetDescription]
+
+    @cached_property
+    def folder(self) -> Path:
+        """The run's folder, `<results>/<run>`."""
+        return _folder(self.config)
+
+    @cached_property
+    def layers(self) -> tuple[str, ...]:
+        """Names, in the order of the config."""
+        return tuple(dict.fromkeys(each.layer for each in self.series))
+
+    @cached_property
+    def names(self) -> tuple[str, ...]:
+        """Methods, each with its further seeds: "gd", "gd-seed1", "lbfgs", "lbfgs-seed1"."""
+        return tuple(dict.fromkeys(each.name for each in self.series))
+
+    def select(self, layer: str | None = None, method: str | None = None) -> list[Series]:
+        """The series of that layer and name of method ("gd", "gd-seed1"); None stands for any.
+
+        Raises:
+            UserError: the config does not ask for that layer or method.
+        """
+        _require("layer", layer, self.layers)
+        _require("method", method, self.names)
+        return [
+            each
+            for each in self.series
+            if layer in (None, each.layer) and method in (None, each.name)
+        ]
+
+    def batches(self) -> list[Batch]:
+        """The units of all series in batches of the config's size."""
+        size = self.config["batch"]
+        wholes = [Batch(series, series.units) for series in self.series]
+        return [batch for whole in wholes for batch in whole.split(size)]
+
+    def layer_file(self, layer: str) -> Path:
+        """The file with all units and methods of the layer."""
+        return self.folder / "layers" / f"{escape(layer)}.h5"
+
+    def sheet(self, layer: str, method: str | None = None) -> Path:
+        """The contact sheet of the layer by one method, or with all methods side by side."""
+        name = escape(layer)
+        return self.folder / "sheets" / (f"{name}/{method}.png" if method else f"{name}.png")
+
+    def page(self, layer: str) -> Path:
+        """The layer's page in the gallery."""
+        return self.folder / "pages" / f"{escape(layer)}.html"
+
+    @property
+    def index(self) -> Path:
+        """The gallery's first page."""
+        return self.folder / "index.html"
+
+
+def _folder(config: Config) -> Path:
+    return Path(config["results"], config["run"])
+
+
+def make_plan(config: Config, describe: Describe) -> Plan:
+    """Expand a resolved config over the layers of its net.
+
+    Args:
+        config: from `read_config` or `resolve_config`.
+        describe: reads the files of a section of the config.
+
+    Raises:
+        UserError: a layer, unit, position, method, preset or option that does not exist; a
+            generator is wanted and not given; or whatever `describe` raises.
+    """
+    for method in config["methods"]:
+        _require("method", method, METHODS)
+    nets = {name: describe(config[name]) for name in _sections(config)}
+    net = nets["net"]
+    origins = {method: _origin(config, nets, method) for method in config["methods"]}
+    series = tuple(
+        _series(config, layer, net.layers[layer], settings or {}, method, origins[method], seed)
+        for layer, settings in _wanted_layers(config, net).items()
+        for method in config["methods"]
+        for seed in range(config["seed"], config["seed"] + config["seeds"])
+    )
+    return Plan(config, series, nets)
+
+
+def needs_generator(method: str) -> bool:
+    """Whether a method searches among the images of a generator."""
+    return method.startswith("dgn")
+
+
+def _sections(config: Config) -> list[str]:
+    """Those of the config whose nets make the images."""
+    method = next(filter(needs_generator, config["methods"]), None)
+    if method and "generator" not in config:
+        raise UserError(
+            f"config: method {method!r} needs the key 'generator': a network that makes images"
+        )
+    return ["net", "generator"] if method else ["net"]
+
+
+def _origin(config: Config, nets: Mapping[str, NetDescription], method: str) -> Origin:
+    names = ["net", "generator"] if needs_generator(method) else ["net"]
+    return {name: {**config[name], **nets[name].sha256} for name in names}
+
+
+def _wanted_layers(config: Config, net: NetDescription) -> Mapping[str, Any]:
+    if config["layers"] == "all":
+        return {layer: None for layer, shape in net.layers.items() if len(shape) in UNIT_RANKS}
+    wanted: Mapping[str, Any] = config["layers"]
+    name = next(config["net"][key] for key in ("prototxt", "zoo", "torch") if key in config["net"])
+    for layer in wanted:
+        if layer not in net.layers:
+            raise UserError(
+                f"config: layers: {name} has no layer {layer!r}"
+                f"{suggest(layer, net.layers)}; 'cnnpref info' lists its {len(net.layers)} layers"
+            )
+        if len(net.layers[layer]) not in UNIT_RANKS:
+            raise UserError(
+                f"config: layers: {layer!r} has the shape {net.layers[layer]};"
+                " only layers of shape (C, H, W) or (C,) have units"
+            )
+    return wanted
+
+
+def _series(
+    config: Config,
+    layer: str,
+    shape: Shape,
+    settings: Mapping[str, Any],
+    method: str,
+    origin: Origin,
+    seed: int,
+) -> Series:
+    position = select_position(layer, shape, settings.get("position", "center"))
+    preset = settings.get("preset") or default_preset(shape, position)
+    chosen = _options(config, layer, settings, method, preset)
+    digest = _digest(
+        origin=origin,
+        layer=layer,
+        method=method,
+        position=position,
+        options=asdict(chosen),
+        seed=seed,
+    )
+    folder = _folder(config) / "units" / escape(layer) / f"{method}-{digest[:8]}"
+    units = select_units(layer, shape[0], settings.get("units", "all"))
+    name = method if seed == config["seed"] else f"{method}-seed{seed}"
+    return Series(layer, method, name, units, position, chosen, seed, origin, digest, folder)
+
+
+def _options(
+    config: Config, layer: str, settings: Mapping[str, Any], method: str, preset: str
+) -> Options:
+    overrides = {**config["options"].get(method, {}), **settings.get("options", {}).get(method, {})}
+    try:
+        return resolve(method, preset, overrides)
+    except UserError as error:
+        raise UserError(f"config: {method} of layer {layer!r}: {error}") from None
+
+
+def _digest(**everything: Any) -> str:
+    text = json.dumps({"version": RESULTS_VERSION, **everything}, sort_keys=True)
+    return sha256(text.encode()).hexdigest()
+
+
+def _require(kind: str, name: str | None, allowed: Iterable[str]) -> None:
+    if name is not None and name not in allowed:
+        raise UserError(
+            f"no {kind} {name!r}{suggest(name, allowed)}; the config has {', '.join(allowed)}"
+        )

@@ -1,0 +1,99 @@
+"""What lies in the folder of a run and no config asks for."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections import defaultdict
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from cnnpref.errors import UserError
+from cnnpref.planning.plan import Plan
+
+FOLDERS = ("units", "layers", "sheets", "pages", "logs")  # of a run; nothing else is looked at
+SUFFIXES = {".h5", ".png", ".html", ".log"}
+TEMPORARY = ".tmp"  # left behind by a job that was killed
+DAY = 24 * 3600  # seconds after which no job still writes a temporary file
+
+
+@dataclass(frozen=True)
+class Leftover:
+    """Files of one folder that no config asks for.
+
+    Attributes:
+        size: of all of them, in bytes.
+    """
+
+    folder: Path
+    files: Sequence[Path]
+    size: int
+
+
+def leftovers(plans: Sequence[Plan]) -> list[Leftover]:
+    """Files that cnnpref made in the folders of these plans and that none of the plans has.
+
+    Symbolic links are left alone, and so is what lies behind them.
+    """
+    asked = {path.resolve() for plan in plans for path in _asked(plan)}
+    runs = dict.fromkeys(plan.folder.resolve() for plan in plans)
+    found = defaultdict(list)
+    for path in (path for run in runs for name in FOLDERS for path in _files(run / name)):
+        if _is_ours(path) and asked.isdisjoint((path, *path.parents)):
+            found[path.parent].append(path)
+    sizes = {folder: sum(file.stat().st_size for file in files) for folder, files in found.items()}
+    return [Leftover(folder, found[folder], sizes[folder]) for folder in sorted(found)]
+
+
+def delete(found: Iterable[Leftover]) -> None:
+    """Delete them, and the folders that are empty then.
+
+    Raises:
+        UserError: the operating system refused.
+    """
+    for leftover in found:
+        try:
+            for path in leftover.files:
+                path.unlink(missing_ok=True)
+        except OSError as error:
+            raise UserError(
+                f"cannot delete {error.filename}: {error.strerror}; mend that and run it again"
+            ) from None
+        _remove_empty(leftover.folder)
+
+
+def _remove_empty(folder: Path) -> None:
+    """Remove a folder, if it is empty, and those around it, up to the run's."""
+    while folder.name not in FOLDERS and not any(folder.iterdir()):
+        folder.rmdir()
+        folder = folder.parent
+
+
+def _files(folder: Path) -> Iterator[Path]:
+    """All regular files below a folder that is no link."""
+    if folder.is_symlink():
+        return
+    for place, _, names in os.walk(folder):
+        paths = (Path(place, name) for name in names)
+        yield from (path for path in paths if not path.is_symlink())
+
+
+def _is_ours(path: Path) -> bool:
+    if path.suffix == TEMPORARY:
+        return path.name.startswith(".") and path.stat().st_mtime < time.time() - DAY
+    return path.suffix in SUFFIXES
+
+
+def _asked(plan: Plan) -> Iterator[Path]:
+    """The files of a plan, and the folders of its jobs' logs."""
+    logs = plan.folder / "logs"
+    yield from (plan.index, logs / "gallery.log", logs / "fetch")
+    for series in plan.series:
+        yield from series.paths()
+        yield plan.sheet(series.layer, series.name)
+        yield logs / "generate" / series.folder.relative_to(plan.folder / "units")
+    for layer in plan.layers:
+        data, sheet, page = plan.layer_file(layer), plan.sheet(layer), plan.page(layer)
+        yield from (data, sheet, page, page.with_suffix(".png"))
+        yield from (logs / rule / f"{data.stem}.log" for rule in ("collect", "sheets"))

@@ -1,0 +1,142 @@
+"""Layer files: all units of a layer by all methods, stacked for analysis."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import h5py
+import numpy as np
+import numpy.typing as npt
+
+from cnnpref.atomic import PatientFile, replacing
+from cnnpref.errors import UserError
+from cnnpref.planning.series import Series
+from cnnpref.results.hdf5 import (
+    create,
+    decode,
+    format_fault,
+    open_file,
+    read_attributes,
+    reason_of,
+    write_attributes,
+)
+from cnnpref.results.unit_file import demand_unit, read_unit
+
+Array = npt.NDArray[np.float32]
+
+LAYER_FORMAT = "cnnpref layer"
+_COMMON = ("net", "sha256", "layer", "position", "method", "options", "digest")  # to a series
+_ROW = ("unit", "score", "score_best", "seed", "status", "receptive_field")
+
+
+@dataclass(frozen=True)
+class Row:
+    """One unit of a layer file, without its images."""
+
+    unit: int
+    score: float
+    score_best: float
+    seed: int
+    status: str
+    receptive_field: tuple[int, int, int, int]
+    activation: Array
+
+    @property
+    def ok(self) -> bool:
+        """Whether the optimisation went as it should."""
+        return self.status == "ok"
+
+
+def collect(path: Path, series: Sequence[Series]) -> None:
+    """Stack the unit files of a layer into one file, with a group for each series, by its name.
+
+    A group of U units whose longest trace has T values holds `unit`, `status`, `score`,
+    `score_best`, `seed`, `evaluations` (U,), `receptive_field` (U, 4), `activation` (U, T) padded
+    with NaN, `image` and `image_best` (U, H, W, 3), and `latent` (U, ...) if the method has one.
+
+    Raises:
+        UserError: a unit file is missing or invalid, or the operating system refused to write.
+    """
+    rows = [[_read_row(path, each.digest) for path in each.paths()] for each in series]
+    with replacing(path) as temporary, create(temporary, LAYER_FORMAT) as (file, output):
+        for each, units in zip(series, rows, strict=True):
+            group = file.create_group(each.name)
+            attributes = read_unit(each.path(each.units[0])).attributes
+            write_attributes(group, {name: attributes[name] for name in _COMMON})
+            _write_table(group, units)
+            _write_images(group, each.paths(), output)
+
+
+class MethodData:
+    """The units of one method in an open layer file, read as they are asked for.
+
+    Attributes:
+        attributes: what the units have in common: `net`, `layer`, `position`, `options`, ...
+    """
+
+    def __init__(self, group: h5py.Group) -> None:
+        self._group = group
+        self.attributes = read_attributes(group)
+
+    def rows(self) -> list[Row]:
+        """The units in the order of the file, without their images."""
+        numbers = [self._group[n][()].tolist() for n in ("unit", "score", "score_best", "seed")]
+        status = self._group["status"].asstr()[()].tolist()
+        fields = map(tuple, self._group["receptive_field"][()].tolist())
+        traces = zip(self._group["activation"][()], self._group["evaluations"][()], strict=True)
+        activation = [trace[:count] for trace, count in traces]
+        return [Row(*row) for row in zip(*numbers, status, fields, activation, strict=True)]
+
+    def image(self, index: int) -> Array:
+        """The last iterate of the unit in that row, float32 (H, W, 3)."""
+        return np.asarray(self._group["image"][index], np.float32)
+
+
+@contextmanager
+def open_layer(path: Path) -> Iterator[dict[str, MethodData]]:
+    """Open a layer file: its methods by name, in the order they were collected.
+
+    Raises:
+        UserError: it is missing or not a layer file.
+    """
+    try:
+        file = open_file(path)
+        fault = format_fault(file, LAYER_FORMAT)
+    except (OSError, RuntimeError) as error:
+        fault = reason_of(error)
+    if fault:
+        raise UserError(f"{path}: {fault}; run 'cnnpref collect' for this layer again")
+    with file:
+        yield {name: MethodData(group) for name, group in file.items()}
+
+
+def _read_row(path: Path, digest: str) -> Row:
+    demand_unit(path, digest)
+    with open_file(path) as file:
+        attributes = file.attrs
+        told = {name: decode(name, attributes[name]) for name in _ROW}
+        return Row(**told, activation=file["activation"][()])
+
+
+def _write_table(group: h5py.Group, rows: Sequence[Row]) -> None:
+    for name in _ROW:
+        group[name] = [getattr(row, name) for row in rows]
+    group["evaluations"] = counts = [len(row.activation) for row in rows]
+    traces = np.full((len(rows), max(counts)), np.nan, np.float32)
+    for trace, row in zip(traces, rows, strict=True):
+        trace[: len(row.activation)] = row.activation
+    group["activation"] = traces
+
+
+def _write_images(group: h5py.Group, paths: Sequence[Path], output: PatientFile) -> None:
+    for index, path in enumerate(paths):
+        if output.error:  # the rest would fill memory
+            raise output.error
+        with open_file(path) as unit:
+            for name in (n for n in ("image", "image_best", "latent") if n in unit):
+                one = unit[name][()]
+                size, chunk = (len(paths), *one.shape), (1, *one.shape)
+                group.require_dataset(name, size, one.dtype, chunks=chunk)[index] = one

@@ -1,0 +1,132 @@
+"""Unit files: the images of one unit, on disk whole or not at all."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import h5py
+import numpy as np
+import numpy.typing as npt
+
+from cnnpref.atomic import replacing
+from cnnpref.errors import UserError
+from cnnpref.results.hdf5 import (
+    create,
+    format_fault,
+    open_file,
+    read_attributes,
+    reason_of,
+    write_attributes,
+)
+
+Array = npt.NDArray[np.float32]
+
+UNIT_FORMAT = "cnnpref unit"
+
+ATTRIBUTES = (
+    *("net", "sha256", "layer", "unit", "position", "receptive_field", "method", "options", "seed"),
+    *("status", "score", "score_best", "versions", "device", "seconds", "digest"),
+)
+REQUIRED = ("image", "image_best", "activation")  # arrays of every unit file
+ARRAYS = (*REQUIRED, "latent")
+
+
+@dataclass(frozen=True)
+class UnitResult:
+    """All that one unit file holds.
+
+    Attributes:
+        image: the last iterate, float32 (H, W, 3), RGB, 0..255 scale.
+        image_best: the iterate of the highest activation, the same shape.
+        activation: float32 trace, one value per evaluation.
+        attributes: a value for each name in `ATTRIBUTES`: `options`, `versions` and `sha256` are
+            dicts that JSON can hold, `receptive_field` is (top, left, bottom, right) in pixels,
+            half open; the others are strings or numbers, or tuples of integers.
+        latent: the last iterate in the generator's input space, or None.
+    """
+
+    image: Array
+    image_best: Array
+    activation: Array
+    attributes: dict[str, Any]
+    latent: Array | None = None
+
+
+def write_unit(path: Path, result: UnitResult) -> None:
+    """Write a unit file, whole or not at all; `path` is named `<unit>.h5`.
+
+    Raises:
+        UserError: the operating system refused to write.
+        ValueError: an attribute is missing.
+    """
+    if missing := sorted(set(ATTRIBUTES) - set(result.attributes)):
+        raise ValueError(f"a unit file needs the attributes {', '.join(missing)}")
+    with replacing(path) as temporary, create(temporary, UNIT_FORMAT) as (file, _):
+        write_attributes(file, result.attributes)
+        for name in ARRAYS:
+            if (array := getattr(result, name)) is not None:
+                file[name] = np.asarray(array, np.float32)
+
+
+def read_unit(path: Path) -> UnitResult:
+    """Read a unit file.
+
+    Raises:
+        UserError: it is missing or not a complete unit file.
+    """
+    demand_unit(path)
+    with open_file(path) as file:
+        arrays = {name: file[name][()] for name in ARRAYS if name in file}
+        return UnitResult(**arrays, attributes=read_attributes(file))
+
+
+def check_unit(path: Path, digest: str | None = None) -> str | None:
+    """Why `path` is not a valid unit file of that digest (None: of any); None when it is.
+
+    Valid: it opens, is complete, is of the unit that its name says, and has the wanted digest.
+    """
+    try:
+        with open_file(path) as file:
+            return (
+                format_fault(file, UNIT_FORMAT)
+                or _dataset_fault(file)
+                or _attribute_fault(file, path.stem, digest)
+            )
+    except (KeyError, OSError, RuntimeError, ValueError) as error:
+        return reason_of(error)
+
+
+def _dataset_fault(file: h5py.File) -> str | None:
+    found = {name: file.get(name) for name in (ARRAYS if "latent" in file else REQUIRED)}
+    for name, data in found.items():
+        if not isinstance(data, h5py.Dataset):
+            return f"no dataset /{name}"
+        if data.dtype != np.float32:
+            return f"/{name} is {data.dtype}, not float32"
+    image, best, trace = (found[name].shape for name in REQUIRED)
+    if len(image) != 3 or image[2] != 3 or best != image or len(trace) != 1:
+        return f"shapes {image}, {best} and {trace}, not (H, W, 3) twice and (T,)"
+    return None
+
+
+def _attribute_fault(file: h5py.File, unit: str, digest: str | None) -> str | None:
+    attributes = file.attrs
+    if missing := set(ATTRIBUTES).difference(attributes):
+        return f"no attribute {min(missing)}"
+    if str(attributes["unit"]) != unit:
+        return f"holds unit {attributes['unit']}"
+    if digest not in (None, attributes["digest"]):
+        return f"other digest: {attributes['digest'][:8]}..., wanted {digest[:8]}..."
+    return None
+
+
+def demand_unit(path: Path, digest: str | None = None) -> None:
+    """Require a valid unit file.
+
+    Raises:
+        UserError: it is not one.
+    """
+    if fault := check_unit(path, digest):
+        raise UserError(f"{path}: {fault}; run 'cnnpref generate' for this unit again")

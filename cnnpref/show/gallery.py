@@ -1,0 +1,165 @@
+"""The gallery: an index of all layers and a page for each, plain files with relative links."""
+
+from __future__ import annotations
+
+import os
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import cache
+from itertools import chain
+from pathlib import Path
+from typing import Any
+from urllib.parse import quote
+
+import numpy as np
+from jinja2 import Environment, PackageLoader, StrictUndefined
+from PIL import Image
+
+from cnnpref.atomic import replacing
+from cnnpref.errors import UserError
+from cnnpref.results.layer_file import Array, MethodData, Row, open_layer
+from cnnpref.show.sheet import field_size, preview
+
+TRACES = 256  # the traces of a method with more units are not drawn: pages stay light
+POINTS = 60  # of a drawn trace
+
+
+@dataclass(frozen=True)
+class GalleryLayer:
+    """What the page of a layer is made of, and where it goes.
+
+    Attributes:
+        name: as in the net.
+        data: its layer file.
+        page: the page to write, `.html`; a `.png` of the same name goes beside it.
+        sheet: the contact sheet of all its methods.
+        method_sheets: the contact sheets of the methods to show.
+    """
+
+    name: str
+    data: Path
+    page: Path
+    sheet: Path
+    method_sheets: Mapping[str, Path]
+
+
+def write_gallery(folder: Path, layers: Sequence[GalleryLayer]) -> None:
+    """Write a page for each layer, in order, and at last `folder`/index.html.
+
+    Args:
+        folder: its name is the title.
+        layers: at least one.
+
+    Raises:
+        UserError: a layer file or a sheet is missing, or the operating system refused to write.
+    """
+    index = folder / "index.html"
+    neighbours = zip([None, *layers[:-1]], layers, [*layers[1:], None], strict=True)
+    cards = [_write_layer(index, *three) for three in neighbours]
+    _render(index, "index.html", run=folder.resolve().name, layers=cards)
+
+
+def _write_layer(
+    index: Path, before: GalleryLayer | None, layer: GalleryLayer, after: GalleryLayer | None
+) -> dict[str, Any]:
+    """Write the page and the preview of a layer; returns its entry in the index."""
+    strip = layer.page.with_suffix(".png")
+    preview(layer.data, strip)
+    with open_layer(layer.data) as found:
+        methods = {name: _method(layer, found, name) for name in layer.method_sheets}
+        tables = {name: data.rows() for name, data in methods.items()}
+        facts = _facts(methods, tables)
+        _render(
+            layer.page,
+            "layer.html",
+            run=index.parent.resolve().name,
+            name=layer.name,
+            **facts,
+            index=_url(index, layer.page),
+            before=before and {"name": before.name, "url": _url(before.page, layer.page)},
+            after=after and {"name": after.name, "url": _url(after.page, layer.page)},
+            sheet=_picture(layer.sheet, layer.page),
+            sections=[
+                {
+                    "method": name,
+                    "sheet": _picture(layer.method_sheets[name], layer.page),
+                    "rows": rows,
+                    "traces": len(rows) <= TRACES,
+                    "options": methods[name].attributes["options"],
+                    "digest": methods[name].attributes["digest"],
+                }
+                for name, rows in tables.items()
+            ],
+        )
+    page = {"url": _url(layer.page, index), "preview": _picture(strip, index)}
+    return {"name": layer.name, **facts, **page}
+
+
+def _method(layer: GalleryLayer, found: Mapping[str, MethodData], name: str) -> MethodData:
+    if name not in found:
+        raise UserError(
+            f"{layer.data} has no method {name!r}; run 'cnnpref collect' for this layer again"
+        )
+    return found[name]
+
+
+def _facts(
+    methods: Mapping[str, MethodData], tables: Mapping[str, Sequence[Row]]
+) -> dict[str, Any]:
+    rows = list(chain(*tables.values()))
+    attributes = next(iter(methods.values())).attributes
+    failed = Counter(row.status for row in rows if not row.ok)
+    return {
+        "net": attributes["net"],
+        "position": attributes["position"],
+        "methods": list(methods),
+        "units": len({row.unit for row in rows}),
+        "field": "{} × {} px".format(*field_size(rows)),
+        "failed": ", ".join(f"{count} {status}" for status, count in sorted(failed.items())),
+    }
+
+
+def _picture(path: Path, page: Path) -> dict[str, Any]:
+    try:
+        with Image.open(path) as image:
+            width, height = image.size
+    except OSError as error:
+        raise UserError(
+            f"{path}: {error.strerror or 'not a picture'}; run 'cnnpref sheet' for this layer again"
+        ) from error
+    return {"url": _url(path, page), "width": width, "height": height}
+
+
+def _url(target: Path, page: Path) -> str:
+    return quote(Path(os.path.relpath(target, page.parent)).as_posix())
+
+
+def _trace(activation: Array) -> str:
+    """The points of an SVG polyline in a box of 100 x 20; none for a trace of nothing finite."""
+    finite = activation[np.isfinite(activation)].astype(np.float64)
+    if not finite.size:
+        return ""
+    y = finite[np.linspace(0, len(finite) - 1, min(POINTS, len(finite))).astype(int)]
+    x = np.linspace(0, 100, len(y))
+    y = 19 - 18 * (y - y.min()) / (np.ptp(y) or 1)
+    return " ".join(f"{a:.0f},{b:.1f}" for a, b in zip(x, y, strict=True))
+
+
+@cache
+def _templates() -> Environment:
+    templates = Environment(
+        loader=PackageLoader("cnnpref.show"),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    templates.filters |= {"trace": _trace, "number": "{:.5g}".format}
+    return templates
+
+
+def _render(path: Path, template: str, **values: Any) -> None:
+    text = _templates().get_template(template).render(values)
+    with replacing(path) as temporary:
+        temporary.write_text(text, encoding="utf-8")

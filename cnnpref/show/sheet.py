@@ -1,0 +1,224 @@
+"""Contact sheets: the pictures of a layer, unit by unit, on one page."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import cache
+from itertools import chain
+from math import ceil, floor, sqrt
+from pathlib import Path
+
+import numpy as np
+from PIL import Image, ImageDraw, ImageFont
+
+from cnnpref.atomic import replacing
+from cnnpref.display import Array, clip_extreme, normalise
+from cnnpref.errors import UserError, suggest
+from cnnpref.geometry import Box
+from cnnpref.results.layer_file import MethodData, Row, open_layer
+
+PAPER, INK, GREY, BLANK, ALARM = "#ffffff", "#1c1c1e", "#6e6e73", "#e3e3e8", "#b3261e"
+TITLE, SUBTITLE = 26, 15  # font sizes
+BORDER = 36  # around the sheet, in pixels
+GAP = 6  # between blocks of one tile; wider ones are farther apart
+SIDE = 8000  # no sheet is wider or higher than this, unless its tiles are tiny
+WIDTH, ASPECT = 1400, 4 / 3  # what a sheet aims at
+TINY, SMALLEST, LARGEST = 8, 56, 224  # sides of a tile; less than SMALLEST only because of SIDE
+CONTEXT = 4  # pixels shown around a receptive field: as far as jitter smears a low layer's picture
+
+
+def method_sheet(layer_file: Path, method: str, path: Path) -> None:
+    """Write a PNG of all units of one method, each labelled with its number.
+
+    A unit whose status is not ok is a crossed-out tile with a red label.
+
+    Raises:
+        UserError: no such file or method, or the operating system refused to write.
+    """
+    with open_layer(layer_file) as methods:
+        if method not in methods:
+            raise UserError(
+                f"{layer_file} has no method {method!r}{suggest(method, methods)}; "
+                f"it has {', '.join(methods)}"
+            )
+        _save(_sheet({method: methods[method]}), path)
+
+
+def layer_sheet(layer_file: Path, path: Path) -> None:
+    """Write a PNG of all units of a layer, the pictures of all methods side by side.
+
+    Raises:
+        UserError: no such file, or the operating system refused to write.
+    """
+    with open_layer(layer_file) as methods:
+        _save(_sheet(methods), path)
+
+
+def preview(layer_file: Path, path: Path, count: int = 10, tile: int = 112) -> None:
+    """Write a PNG of up to `count` evenly spaced units, a row for each method, on nothing.
+
+    Raises:
+        UserError: no such file, or the operating system refused to write.
+    """
+    with open_layer(layer_file) as methods:
+        tables = [data.rows() for data in methods.values()]
+        chosen = [np.linspace(0, len(t) - 1, min(count, len(t))).astype(int) for t in tables]
+        step = tile + GAP
+        size = max(map(len, chosen)) * step - GAP, len(tables) * step - GAP
+        strip = Image.new("RGBA", size)
+        for y, (data, rows) in enumerate(zip(methods.values(), tables, strict=True)):
+            for x, index in enumerate(chosen[y]):
+                strip.paste(_tile(data.image(index), rows[index], tile), (x * step, y * step))
+    _save(strip, path)
+
+
+def field_size(rows: Sequence[Row]) -> tuple[int, int]:
+    """Width and height in pixels of the largest receptive field among `rows`."""
+    boxes = np.array([row.receptive_field for row in rows])
+    height, width = (boxes[:, 2:] - boxes[:, :2]).max(axis=0).tolist()
+    return width, height
+
+
+@dataclass(frozen=True)
+class _Layout:
+    """Where tiles go: for each unit a block of `width` tiles, `columns` blocks in a row."""
+
+    units: int
+    width: int
+    columns: int
+    tile: int
+
+    @property
+    def label(self) -> int:
+        return max(9, min(13, self.tile // 8))  # font size
+
+    @property
+    def top(self) -> int:
+        head = BORDER + TITLE + 2 * SUBTITLE + 12
+        return head + (2 * self.label if self.width > 1 else 0)
+
+    @property
+    def gap(self) -> int:
+        return GAP if self.width == 1 else 3 * GAP
+
+    @property
+    def pitch(self) -> tuple[int, int]:
+        """From one block to the next, to the right and downwards."""
+        return self.width * (self.tile + 2) - 2 + self.gap, self.tile + 2 * self.label
+
+    @property
+    def size(self) -> tuple[int, int]:
+        right, down = self.pitch
+        rows = ceil(self.units / self.columns)
+        return 2 * BORDER + self.columns * right - self.gap, self.top + rows * down + BORDER
+
+    def corner(self, unit: int, member: int) -> tuple[int, int]:
+        """Left and top of a tile."""
+        row, column = divmod(unit, self.columns)
+        right, down = self.pitch
+        return BORDER + column * right + member * (self.tile + 2), self.top + row * down
+
+
+def _layout(units: int, width: int) -> _Layout:
+    """Columns that leave few blocks empty in the last row, near the aspect aimed at."""
+    ideal = sqrt(units * ASPECT / width)
+    choices = range(ceil(0.7 * ideal), max(1, floor(1.5 * ideal)) + 1)
+    columns = min(choices, key=lambda n: (-units % n, abs(n - ideal)))
+    wanted = min(max(SMALLEST, WIDTH // (columns * width) - 8), LARGEST)
+    layouts = [_Layout(units, width, columns, tile) for tile in range(wanted, TINY - 1, -1)]
+    return next((layout for layout in layouts if max(layout.size) <= SIDE), layouts[-1])
+
+
+def _sheet(methods: Mapping[str, MethodData]) -> Image.Image:
+    tables = {method: data.rows() for method, data in methods.items()}
+    units = sorted({row.unit for row in chain(*tables.values())})
+    place = {unit: index for index, unit in enumerate(units)}
+    layout = _layout(len(units), len(methods))
+    sheet, draw = _page(layout, _headline(methods, tables, len(units)))
+    for member, (method, data) in enumerate(methods.items()):
+        _head_columns(draw, layout, method, member)
+        for index, row in enumerate(tables[method]):
+            corner = layout.corner(place[row.unit], member)
+            sheet.paste(_tile(data.image(index), row, layout.tile), corner)
+            _label(draw, layout, row, corner, member)
+    return sheet
+
+
+def _headline(
+    methods: Mapping[str, MethodData], tables: Mapping[str, Sequence[Row]], units: int
+) -> tuple[str, str]:
+    rows = list(chain(*tables.values()))
+    about = next(iter(methods.values())).attributes
+    failed = Counter(row.status for row in rows if not row.ok)
+    facts = (
+        about["net"],
+        f"{units} unit{'s' if units > 1 else ''}",
+        "receptive field {} x {} px".format(*field_size(rows)),
+        *(f"{count} {status}" for status, count in sorted(failed.items())),
+    )
+    return f"{about['layer']}  ·  {' · '.join(methods)}", "  ·  ".join(facts)
+
+
+def _page(layout: _Layout, lines: tuple[str, str]) -> tuple[Image.Image, ImageDraw.ImageDraw]:
+    width, height = layout.size
+    fonts = _font(TITLE), _font(SUBTITLE)
+    text = max(font.getlength(line) for font, line in zip(fonts, lines, strict=True))
+    page = Image.new("RGB", (max(width, ceil(text) + 2 * BORDER), height), PAPER)
+    draw = ImageDraw.Draw(page)
+    draw.text((BORDER, BORDER), lines[0], INK, fonts[0])
+    draw.text((BORDER, BORDER + TITLE + 12), lines[1], GREY, fonts[1])
+    return page, draw
+
+
+def _head_columns(draw: ImageDraw.ImageDraw, layout: _Layout, method: str, member: int) -> None:
+    font = _font(layout.label)
+    room = layout.tile + (layout.gap if member == layout.width - 1 else 0)
+    if layout.width > 1 and font.getlength(method) <= room:
+        for column in range(min(layout.columns, layout.units)):
+            x, y = layout.corner(column, member)
+            draw.text((x, y - 4), method, GREY, font, anchor="ls")
+
+
+def _label(
+    draw: ImageDraw.ImageDraw, layout: _Layout, row: Row, corner: tuple[int, int], member: int
+) -> None:
+    if member == 0 or not row.ok:
+        x, y = corner
+        colour = GREY if row.ok else ALARM
+        draw.text((x, y + layout.tile + 3), str(row.unit), colour, _font(layout.label))
+
+
+def _tile(image: Array, row: Row, side: int) -> Image.Image:
+    tile = Image.new("RGB", (side, side), PAPER if row.ok else BLANK)
+    if row.ok:
+        picture = _picture(_crop(image, row.receptive_field), side)
+        tile.paste(picture, ((side - picture.width) // 2, (side - picture.height) // 2))
+    else:
+        ImageDraw.Draw(tile).line((0, side, side, 0), fill=GREY)
+    return tile
+
+
+def _crop(image: Array, field: Box) -> Array:
+    top, left, bottom, right = field
+    if top >= bottom or left >= right:  # nothing reaches the unit
+        return image
+    rows = slice(max(0, top - CONTEXT), bottom + CONTEXT)
+    return image[rows, max(0, left - CONTEXT) : right + CONTEXT]
+
+
+def _picture(crop: Array, side: int) -> Image.Image:
+    pixels = np.rint(normalise(clip_extreme(crop, pct=0.04))).astype(np.uint8)
+    height, width = (max(1, round(n * side / max(crop.shape[:2]))) for n in crop.shape[:2])
+    return Image.fromarray(pixels).resize((width, height), Image.Resampling.LANCZOS)
+
+
+@cache
+def _font(size: int) -> ImageFont.FreeTypeFont | ImageFont.ImageFont:
+    return ImageFont.load_default(size)
+
+
+def _save(image: Image.Image, path: Path) -> None:
+    with replacing(path) as temporary:
+        image.save(temporary, format="PNG")

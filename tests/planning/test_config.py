@@ -1,0 +1,130 @@
+"""What a config may say, and what is said when it says something else."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import fields
+from importlib import resources
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from places import ROOT
+from planning import BASE, NET, message
+
+from cnnpref.errors import UserError
+from cnnpref.methods.options import METHODS
+from cnnpref.planning.config import read_config, resolve_config
+from cnnpref.planning.plan import make_plan
+
+
+@pytest.mark.parametrize(
+    ("config", "part"),
+    [
+        (
+            {"laiers": {}},
+            "unknown key 'laiers' (did you mean 'layers'?); allowed: run, results",
+        ),
+        (
+            {"layers": {"conv1": {"unit": 1}}},
+            "unknown key 'unit' in layers.conv1 (did you mean 'uni",
+        ),
+        ({"layers": {"conv2": {}}}, "has no layer 'conv2' (did you mean 'conv1'?)"),
+        ({"layers": {"loss": {}}}, "'loss' has the shape ()"),
+        ({"layers": {}}, "layers: got {}; allowed: 'all', or a mapping"),
+        ({"layers": "conv1"}, "layers: got 'conv1'; allowed: 'all', or a mapping"),
+        ({"layers": {"conv1": 3}}, "layers.conv1: got 3; allowed: a mapping"),
+        ({"net": {"prototxt": "x"}}, "the key 'caffemodel' in net is missing"),
+        ({"net": {"prototxt": "x", "caffemodel": "y", "mean": [1, 2]}}, "net.mean: got [1, 2]"),
+        ({"batch": 0}, "batch: got 0; allowed: a whole number"),
+        ({"batch": "many"}, "batch: got 'many'; allowed"),
+        ({"seed": -1}, "seed: got -1"),
+        ({"run": "../up"}, "run: got '../up'; allowed: a name"),
+        ({"results": "a{b}"}, "results: got 'a{b}'"),
+        ({"methods": ["gdd"]}, "no method 'gdd' (did you mean 'gd'?)"),
+        ({"methods": ["dgn_gd"]}, "method 'dgn_gd' needs the key 'generator'"),
+        ({"methods": []}, "methods: got []"),
+        ({"methods": [1]}, "methods.0: got 1"),
+        (
+            {"options": {"gd": {"iter": 3}}},
+            "gd of layer 'conv1': unknown option of",
+        ),
+        ({"options": {"gd": {"iter_n": "x"}}}, "gd of layer 'conv1': option gd.iter_n: got 'x'"),
+        ({"options": {"gd": 3}}, "options.gd: got 3"),
+        ({"layers": {"conv1": {"preset": "medium"}}}, "unknown preset 'medium'"),
+        ({"layers": {"conv1": {"position": [30, 0]}}}, "got [30, 0]; allowed: y in 0..29"),
+        (
+            {"layers": {"conv1": {"position": "middle"}}},
+            "position: got 'middle'; allowed: 'cen",
+        ),
+        ({"layers": {"fc6": {"position": [0, 0]}}}, "'fc6' has no map"),
+    ],
+)
+def test_bad_config(config: dict[str, Any], part: str) -> None:
+    assert part in message(**config)
+
+
+def test_a_config_without_net_names_the_key() -> None:
+    with pytest.raises(UserError, match="the key 'net' is missing"):
+        resolve_config({"layers": "all"}, "x")
+
+
+@pytest.mark.parametrize(
+    ("text", "part"),
+    [
+        ("net: [", "is not valid YAML: .*line 2, column 1"),
+        ("- net", "a config is a mapping of keys to values, got \\['net'\\]"),
+        ("", "a config is a mapping of keys to values, got None"),
+    ],
+)
+def test_bad_yaml(text: str, part: str, tmp_path: Path) -> None:
+    path = tmp_path / "c.yaml"
+    path.write_text(text + "\n")
+    with pytest.raises(UserError, match=part):
+        read_config(str(path))
+
+
+def test_a_missing_config_is_named(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match=r"cannot read the config .*no\.yaml"):
+        read_config(str(tmp_path / "no.yaml"))
+
+
+def test_the_run_is_named_after_its_file(tmp_path: Path) -> None:
+    path = tmp_path / "mine.yaml"
+    path.write_text(yaml.safe_dump({"net": BASE["net"], "layers": {"conv1": None}}))
+    config = read_config(str(path))
+    assert config["run"] == "mine"
+    assert read_config(json.dumps(config)) == config
+    assert make_plan(config, lambda _: NET).folder == Path("results/mine")
+
+
+def test_paths_are_expanded(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("NET_FOLDER", "/nets")
+    monkeypatch.setenv("HOME", "/home/me")
+    section = {"prototxt": "${NET_FOLDER}/a.prototxt", "caffemodel": "~/$NET_FOLDER/b"}
+    net = resolve_config({**BASE, "net": section, "layers": "all"}, "x")["net"]
+    assert net == {"prototxt": "/nets/a.prototxt", "caffemodel": "/home/me//nets/b"}
+
+
+def test_an_undefined_variable_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("NET_FOLDER", raising=False)
+    section = {"prototxt": "${NET_FOLDER}/a", "caffemodel": "b"}
+    assert "net.prototxt: the environment variable NET_FOLDER is not set" in message(net=section)
+
+
+README = (ROOT / "config" / "README.md").read_text()
+SCHEMA = yaml.safe_load((resources.files("cnnpref.planning") / "config.schema.yaml").read_text())
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_the_readme_tells_every_option(method: str) -> None:
+    assert [f.name for f in fields(METHODS[method]) if f"`{f.name}`" not in README] == []
+
+
+def test_the_readme_tells_every_key() -> None:
+    parts = {name: SCHEMA["$defs"][name]["properties"] for name in ("net", "generator", "layer")}
+    keys = {*SCHEMA["properties"], *parts["layer"]} - {"net"}
+    keys |= {f"net.{key}" for key in parts["net"]}
+    keys |= {f"generator.{key}" for key in parts["generator"] if key not in parts["net"]}
+    assert {key for key in keys if f"`{key}`" not in README} == set()

@@ -1,0 +1,198 @@
+"""The workflow, run by Snakemake itself: what it does, does again, and does not do."""
+
+from __future__ import annotations
+
+import re
+import shutil
+import zipfile
+from pathlib import Path
+
+import numpy as np
+import pytest
+import yaml
+from running import LAYER_FILE, Config, Project
+
+from cnnpref.results.layer_file import open_layer
+from cnnpref.results.unit_file import check_unit, read_unit
+
+
+def counts(output: str) -> dict[str, int]:
+    """How many jobs of each kind there were, after Snakemake's table; batches count as generate."""
+    rows = re.findall(r"^(generate|collect|sheets|gallery)\w* +(\d+)$", output, re.MULTILINE)
+    once = rows[: len(rows) // 2] if rows[: len(rows) // 2] == rows[len(rows) // 2 :] else rows
+    return {kind: sum(int(n) for k, n in once if k == kind) for kind, _ in once}
+
+
+@pytest.fixture(scope="module")
+def small(tiny_net: Path) -> Config:
+    net = {name: str(tiny_net / f"tiny.{name}") for name in ("prototxt", "caffemodel")}
+    options = {"gd": {"iter_n": 3}}
+    return {"net": net, "layers": {"conv1": {"units": "0-3"}}, "batch": 2, "options": options}
+
+
+@pytest.fixture
+def fresh(tmp_path: Path, small: Config) -> Project:
+    return Project(tmp_path, small)
+
+
+@pytest.fixture(scope="module")
+def finished_once(tmp_path_factory: pytest.TempPathFactory, small: Config) -> Project:
+    project = Project(tmp_path_factory.mktemp("finished"), small)
+    project.succeed()
+    return project
+
+
+@pytest.fixture
+def finished(finished_once: Project, tmp_path: Path) -> Project:
+    """A run that is done, to do something with."""
+    shutil.copytree(finished_once.folder, tmp_path, dirs_exist_ok=True)
+    return Project(tmp_path, finished_once.config)
+
+
+def test_one_command_makes_everything(finished: Project) -> None:
+    run = finished.folder / "results" / "mine"
+    made = {str(path.relative_to(run)) for path in run.rglob("*") if path.is_file()}
+    assert made >= {"index.html", "pages/conv1.html", "layers/conv1.h5", "sheets/conv1.png"}
+    assert finished.faults() == []
+
+
+def test_a_second_run_does_nothing(finished: Project) -> None:
+    assert "Nothing to be done" in finished.succeed()
+
+
+def test_a_deleted_unit_is_one_job_and_comes_back_the_same(finished: Project) -> None:
+    path = finished.unit(2)
+    before = read_unit(path)
+    path.unlink()
+    assert counts(finished.succeed())["generate"] == 1
+    log = finished.log("conv1/*/2-3.log")
+    assert "conv1/gd: 1 of 2 units to do, 1 already valid" in log
+    assert re.findall(r"unit (\d): ok", log) == ["2"]
+    np.testing.assert_array_equal(read_unit(path).image, before.image)
+    np.testing.assert_array_equal(read_unit(path).image_best, before.image_best)
+
+
+def test_another_batch_size_reruns_nothing(finished: Project) -> None:
+    assert "Nothing to be done" in finished.succeed(batch=3)
+    assert "Nothing to be done" in finished.succeed(batch=1)
+
+
+def test_added_units_alone_are_computed(finished: Project) -> None:
+    output = finished.succeed(LAYER_FILE, layers={"conv1": {"units": "0-4"}}, batch=3)
+    assert counts(output) == {"generate": 1, "collect": 1}
+    assert "conv1/gd: 1 of 2 units to do, 1 already valid" in finished.log("conv1/*/3-4.log")
+
+
+def test_fewer_units_make_the_layer_file_anew(finished: Project) -> None:
+    output = finished.succeed(LAYER_FILE, layers={"conv1": {"units": "0-2"}})
+    assert counts(output) == {"collect": 1}
+    with open_layer(finished.folder / LAYER_FILE) as methods:
+        assert [row.unit for row in methods["gd"].rows()] == [0, 1, 2]
+
+
+def test_changed_options_go_beside_the_old_results_and_back(finished: Project) -> None:
+    before = finished.unit(0)
+    stamp, digest = before.stat().st_mtime_ns, finished.plan().series[0].digest
+    finished.succeed(LAYER_FILE, options={"gd": {"iter_n": 4}})
+    assert finished.unit(0).parent.parent == before.parent.parent
+    assert finished.unit(0) != before
+    assert finished.faults() == []
+    output = finished.succeed(LAYER_FILE, options={"gd": {"iter_n": 3}})
+    assert counts(output) == {"collect": 1}
+    assert before.stat().st_mtime_ns == stamp
+    with open_layer(finished.folder / LAYER_FILE) as methods:
+        assert methods["gd"].attributes["digest"] == digest
+
+
+def test_success_is_never_reported_over_stale_files(finished: Project) -> None:
+    """Options change, one unit of a batch fails: no later run may call the old files right."""
+    finished.change(options={"gd": {"iter_n": 5}})
+    obstacle = finished.unit(1)
+    (obstacle / "in-the-way").mkdir(parents=True)
+    failed = finished.snakemake(LAYER_FILE)
+    assert failed.returncode == 1
+    assert "/1.h5: Is a directory" in failed.stderr
+    assert len(finished.faults()) == 1
+    assert check_unit(finished.unit(0)) is None  # its batch mate was written and kept
+    shutil.rmtree(obstacle)
+    assert counts(finished.succeed(LAYER_FILE))["generate"] == 1
+    assert finished.faults() == []
+
+
+def test_a_dry_run_counts_jobs_and_touches_nothing(fresh: Project) -> None:
+    layers = {"conv1": {}, "fire/expand": {"units": {"count": 2}}}
+    output = fresh.succeed("--dry-run", layers=layers, batch=4)
+    assert counts(output) == {"generate": 3, "collect": 2, "sheets": 2, "gallery": 1}
+    assert not (fresh.folder / "results").exists()
+
+
+def test_batch_1_is_one_job_of_one_rule_for_each_unit(fresh: Project) -> None:
+    target = "results/mine/layers/fire=expand.h5"
+    output = fresh.succeed(target, layers={"fire/expand": {"units": [0, 3]}}, batch=1)
+    assert re.search(r"^generate +2$", output, re.MULTILINE)
+    assert fresh.faults() == []
+    assert "1 of 1 units to do" in fresh.log("fire=expand/*/3.log")
+
+
+def test_a_config_on_the_command_line_is_the_whole_config(fresh: Project) -> None:
+    default = fresh.folder / "config" / "config.yaml"
+    default.parent.mkdir()
+    default.write_text(yaml.safe_dump({**fresh.config, "layers": {"fc": {"units": 0}}, "seed": 7}))
+    output = fresh.succeed("--dry-run", "--printshellcmds")
+    assert counts(output)["generate"] == 2
+    assert '"fc"' not in output
+    assert '"seed": 0' in output
+    assert "results/mine/" in output
+    output = fresh.call("--dry-run", "--printshellcmds", "--config", "batch=9").stdout
+    assert '"seed": 7' in output
+    assert '"batch": 9' in output
+    assert "results/config/" in output
+
+
+@pytest.mark.parametrize(
+    ("changes", "part"),
+    [
+        ({"layers": {"conv2": {}}}, "has no layer 'conv2' (did you mean 'conv1'?)"),
+        ({"net": {"prototxt": "${NO_SUCH}/a", "caffemodel": "b"}}, "NO_SUCH is not set"),
+    ],
+)
+def test_bad_input_is_one_line(changes: Config, part: str, fresh: Project) -> None:
+    done = fresh.snakemake(**changes)
+    assert done.returncode == 1
+    assert "Traceback" not in done.stderr
+    (line,) = (line for line in done.stderr.splitlines() if line.startswith("cnnpref: "))
+    assert part in line
+    assert not (fresh.folder / "results").exists()
+
+
+def test_a_truncated_caffemodel_fails_its_jobs_with_a_clear_line(fresh: Project) -> None:
+    whole = Path(fresh.config["net"]["caffemodel"]).read_bytes()
+    (fresh.folder / "short.caffemodel").write_bytes(whole[:200])
+    net = {**fresh.config["net"], "caffemodel": "short.caffemodel"}
+    done = fresh.snakemake(net=net, batch=4)
+    assert done.returncode == 1
+    assert "cnnpref: short.caffemodel: truncated" in done.stderr
+    assert not list(fresh.folder.rglob("*.h5"))
+
+
+def test_a_run_says_at_its_start_what_there_is_to_do(finished: Project) -> None:
+    for path in (finished.unit(2), finished.folder / LAYER_FILE):
+        path.unlink()
+    told = "results/mine: layers 1, methods 1, unit files 4 (3 there), jobs to compute the others 1"
+    assert finished.succeed(LAYER_FILE).count(told) == 1
+    assert told not in finished.succeed("--dry-run")
+
+
+def test_a_report_has_the_sheets(finished: Project) -> None:
+    told = finished.succeed("--report", "report.zip")
+    assert "WARNING" not in told
+    with zipfile.ZipFile(finished.folder / "report.zip") as report:
+        pictures = {Path(n).name: report.read(n) for n in report.namelist() if n.endswith(".png")}
+        page = report.read("report/report.html").decode()
+    sheets = finished.folder / "results" / "mine" / "sheets"
+    assert pictures == {
+        "conv1.png": (sheets / "conv1.png").read_bytes(),
+        "gd.png": (sheets / "conv1" / "gd.png").read_bytes(),
+    }
+    for text in ("Contact sheets", "all, side by side", "conv1</tt> prefer, by one method"):
+        assert text in page
