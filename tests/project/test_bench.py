@@ -7,7 +7,6 @@ import subprocess
 import sys
 from collections import OrderedDict
 from dataclasses import replace
-from pathlib import Path
 
 import contest
 import limit
@@ -15,10 +14,11 @@ import projection
 import pytest
 import torch
 from cases import Case, cases, nets
+from places import ROOT
 from plain_nets import Stack
 from torch import nn
 
-BENCHMARKS = Path(__file__).parent / "benchmarks"
+BENCHMARKS = ROOT / "tests" / "benchmarks"
 CONV1 = Case("gd", "squeezenet", "conv1", "center", "cpu", iterations=3)
 
 
