@@ -13,15 +13,16 @@ import numpy.typing as npt
 from PIL import Image
 
 from cnnpref.ascent.objective import Objective
+from cnnpref.ascent.task import Moment
 from cnnpref.ascent.variables import Generator
 from cnnpref.display import clip_extreme, normalise
 from cnnpref.errors import UserError
-from cnnpref.maximisation import Moment, maximise
-from cnnpref.methods.options import METHODS, resolve
-from cnnpref.nets.pycaffe.net import AnyNet
+from cnnpref.maximisation import maximise
+from cnnpref.methods import METHODS, resolve
+from cnnpref.nets.pycaffe import AnyNet
 
-Picture = npt.NDArray[np.float32]
-Callback = Callable[[int, Picture, float], None]
+RGB = npt.NDArray[np.float32]
+Callback = Callable[[int, RGB, float], None]
 """(iteration or evaluation 1, 2, ..., image (H, W, 3) as returned, summed activation)."""
 
 
@@ -52,7 +53,8 @@ def one_image(
     given: dict[str, Any],
     watch: Watch,
     generator: Generator | None = None,
-) -> Picture:
+    last_evaluated: bool = False,
+) -> RGB:
     """The image (H, W, 3) that the original returns, with NumPy's global random numbers.
 
     Args:
@@ -65,19 +67,20 @@ def one_image(
         given: arguments of the caller, among them the options of the method by name.
         watch: what to show and save.
         generator: of the methods dgn_*.
+        last_evaluated: return the image that was evaluated last, not what its update made of it.
 
     Raises:
         UserError: something does not fit the net, the layer or the method.
     """
-    names = {f.name for f in fields(METHODS[method])} - {"feature_weight", "initial_image"}
+    names = {f.name for f in fields(METHODS[method].options)} - {"feature_weight", "initial_image"}
     options = resolve(method, "reference", {name: given[name] for name in names & given.keys()})
     mask = np.asarray(feature_mask)
     objective = Objective.masks(net, layer, mask[None], feature_weight)
     folder = _make_folder(method, watch) if watch.save_every else None
-    last: list[Picture] = []
+    last: list[RGB] = []
 
     def observe(moment: Moment) -> None:
-        last[:] = moment.pictures()
+        last[:] = moment.images()
         _tell(watch, folder, moment.count, last[0], float(moment.activations[0]))
 
     solution = maximise(
@@ -91,8 +94,7 @@ def one_image(
         observe=observe,
         faithful=True,
     )
-    # gradient descent on features returns the image that it evaluated last, before the update
-    image: Picture = last[0] if method == "dgn_gd" else solution.images[0]
+    image: RGB = last[0] if last_evaluated else solution.images[0]
     return image
 
 
@@ -105,7 +107,7 @@ def _make_folder(method: str, watch: Watch) -> Path:
     return folder
 
 
-def _tell(watch: Watch, folder: Path | None, i: int, image: Picture, activation: float) -> None:
+def _tell(watch: Watch, folder: Path | None, i: int, image: RGB, activation: float) -> None:
     if watch.show_every and i % watch.show_every == 0:
         print(f"iter={i}; activation={activation:g};")
     if folder and i % watch.save_every == 0:

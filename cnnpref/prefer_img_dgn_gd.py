@@ -6,7 +6,7 @@ import numpy as np
 import numpy.typing as npt
 
 from cnnpref.ascent.variables import Generator
-from cnnpref.nets.pycaffe.net import AnyNet
+from cnnpref.nets.pycaffe import AnyNet, as_net
 from cnnpref.original import Callback, Watch, one_image
 
 
@@ -66,9 +66,9 @@ def generate_image(
     """
     given = locals()
     generator = Generator(
-        net_gen, input_layer_gen, output_layer_gen, feat_lower_bound, feat_upper_bound
+        as_net(net_gen), input_layer_gen, output_layer_gen, feat_lower_bound, feat_upper_bound
     )
     saving = save_intermediate_every if save_intermediate else 0
     watch = Watch(disp_every, saving, save_intermediate_path, callback)
     target = (net, layer, feature_mask, feature_weight, initial_gen_feat)
-    return one_image("dgn_gd", *target, given, watch, generator)
+    return one_image("dgn_gd", *target, given, watch, generator, last_evaluated=True)

@@ -8,7 +8,7 @@ import numpy as np
 import numpy.typing as npt
 
 from cnnpref.ascent.variables import Generator
-from cnnpref.nets.pycaffe.net import AnyNet
+from cnnpref.nets.pycaffe import AnyNet, as_net
 from cnnpref.original import Callback, Watch, one_image
 
 Bounds = Sequence[tuple[float | None, float | None]]
@@ -62,7 +62,7 @@ def generate_image(
     """
     given = locals()
     lower, upper = _split(gen_feat_bounds)
-    generator = Generator(net_gen, input_layer_gen, output_layer_gen, lower, upper)
+    generator = Generator(as_net(net_gen), input_layer_gen, output_layer_gen, lower, upper)
     saving = save_intermediate_every if save_intermediate else 0
     watch = Watch(int(disp), saving, save_intermediate_path, callback)
     target = (net, layer, feature_mask, feature_weight, initial_gen_feat)

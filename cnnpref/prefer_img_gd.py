@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import numpy.typing as npt
 
-from cnnpref.nets.pycaffe.net import AnyNet
+from cnnpref.nets.pycaffe import AnyNet
 from cnnpref.original import Callback, Watch, one_image
 
 

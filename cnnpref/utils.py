@@ -20,7 +20,7 @@ from cnnpref.input_space import InputSpace
 from cnnpref.nets.blob_values import features as features_of
 from cnnpref.nets.caffe.files.mean import Mean, read_mean
 from cnnpref.nets.net import Shape
-from cnnpref.nets.pycaffe.net import AnyNet, as_net
+from cnnpref.nets.pycaffe import AnyNet, as_net
 
 Array = npt.NDArray[np.float32]
 Floats = npt.NDArray[np.floating]

@@ -1,112 +1,73 @@
-"""From the options of gradient descent to the steps of an iteration, in order."""
+"""The steps that an iteration of gradient descent is made of; a method puts them in order.
+
+A `Step` is called with the variables (B, ...) of some rows, the iteration, and which rows of the
+batch they are.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from functools import partial
-from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from cnnpref.ascent import pixel_ops as transform
+from cnnpref.ascent import pixel_ops
 from cnnpref.ascent.variables import Draws
-from cnnpref.methods.options import DgnGdOptions, GdOptions
-from cnnpref.optim.descent import Step, Steps
+from cnnpref.optim.descent import Step
 from cnnpref.optim.problem import per_row
 from cnnpref.optim.schedule import Linear
 
-Edit = Callable[[Tensor, Tensor, int], Tensor]
 Clip = Callable[[Tensor, Tensor, float], Tensor]
+"""(images, their gradients, percentage) -> images."""
 
 
-def image_steps(o: GdOptions, sources: Sequence[Draws], scales: Tensor) -> Steps:
-    """The original's iteration on pixels; what the options switch off is left out.
+def jitter(
+    size: int, iterations: int, draws: Sequence[Draws], device: torch.device
+) -> dict[str, Step]:
+    """Steps `shift` and `unshift`: by -size .. size pixels to each side, drawn for every row."""
+    rows = [np.stack([d.randint(-size, size + 1, 2) for _ in range(iterations)]) for d in draws]
+    offsets = torch.from_numpy(np.stack(rows, -1)).to(device)  # (iterations, 2, B)
+    return {
+        "shift": lambda x, t, rows: pixel_ops.shift(x, *offsets[t, :, rows]),
+        "unshift": lambda x, t, rows: pixel_ops.shift(x, *-offsets[t, :, rows]),
+    }
+
+
+def penalty(
+    gradient: Callable[[Tensor], Tensor], weight: Linear, scales: Tensor, normalise: bool
+) -> Step:
+    """What a penalty adds to the velocity.
 
     Args:
-        o: the options.
-        sources: the random source of each row; the jitter is drawn here, iteration by iteration.
-        scales: half the norm of a noise image, by which penalties are scaled, (B,).
+        gradient: of the penalty, from the images.
+        weight: of the penalty, by iteration.
+        scales: the penalty is divided by their squares, (B,).
+        normalise: then, by its mean absolute value, as gradients are.
     """
-    shifts: dict[str, Any] = {}
-    if o.image_jitter:
-        offsets = _jitter_offsets(o, sources).to(scales.device)  # (iterations, 2, B)
-        shifts["shift"] = lambda x, t, rows: transform.shift(x, *offsets[t, :, rows])
-        shifts["unshift"] = lambda x, t, rows: transform.shift(x, *-offsets[t, :, rows])
-    return Steps(
-        **shifts,
-        penalties=_penalties(o, scales),
-        edits=_edits(o),
-        finish=_finish(o),
-        unshift_newest=o.unshift_momentum,
-    )
+
+    def added(x: Tensor, t: int, rows: slice) -> Tensor:
+        r = gradient(x) / per_row(scales[rows], x) ** 2
+        return weight(t) * (pixel_ops.unit_mean(r) if normalise else r)
+
+    return added
 
 
-def latent_steps(o: DgnGdOptions, lower: Tensor, upper: Tensor) -> Steps:
-    """The original's iteration on a generator's features: decay, then the bounds."""
-    return Steps(finish=[_decay(o), lambda x, _t, _rows: x.clamp(lower, upper)])
+def every(period: int, pct: Linear, clip: Clip) -> Callable[[Tensor, Tensor, int], Tensor]:
+    """A clip of images in every `period`-th iteration, by a scheduled percentage."""
+    return lambda x, g, t: clip(x, g, pct(t)) if (t + 1) % period == 0 else x
 
 
-def _jitter_offsets(o: GdOptions, sources: Sequence[Draws]) -> Tensor:
-    low, high = -o.jitter_size, o.jitter_size + 1
-    rows = [np.stack([s.randint(low, high, 2) for _ in range(o.iter_n)]) for s in sources]
-    return torch.from_numpy(np.stack(rows, -1))
+def decay(share: Linear) -> Step:
+    """Variables lose a share of themselves."""
+    return lambda x, t, _rows: x.mul_(1 - share(t))
 
 
-def _penalties(o: GdOptions, scales: Tensor) -> list[Step]:
-    def penalty(gradient: Callable[[Tensor], Tensor], weight: Linear) -> Step:
-        def added(x: Tensor, t: int, rows: slice) -> Tensor:
-            r = gradient(x) / per_row(scales[rows], x) ** 2
-            return weight(t) * (transform.unit_mean(r) if o.grad_normalize else r)
-
-        return added
-
-    penalties = []
-    if o.use_p_norm_reg:
-        weight = Linear(o.lamda_start, o.lamda_end, o.iter_n)
-        penalties.append(penalty(partial(transform.p_norm_gradient, p=o.p), weight))
-    if o.use_TV_norm_reg:
-        weight = Linear(o.TVlamda_start, o.TVlamda_end, o.iter_n)
-        penalties.append(penalty(partial(transform.tv_gradient, beta=o.TVbeta), weight))
-    return penalties
+def blur(sigma: Linear) -> Step:
+    """Images are blurred."""
+    return lambda x, t, _rows: pixel_ops.blur(x, sigma(t))
 
 
-def _edits(o: GdOptions) -> list[Edit]:
-    def every(period: int, pct: Linear, clip: Clip) -> Edit:
-        return lambda x, g, t: clip(x, g, pct(t)) if (t + 1) % period == 0 else x
-
-    edits = []
-    if o.clip_extreme:
-        pct = Linear(o.e_pct_start, o.e_pct_end, o.iter_n)
-        edits.append(every(o.clip_extreme_every, pct, _clip_extreme))
-    if o.clip_small_norm:
-        pct = Linear(o.n_pct_start, o.n_pct_end, o.iter_n)
-        edits.append(every(o.clip_small_norm_every, pct, _clip_small_norm))
-    if o.clip_small_contribution:
-        pct = Linear(o.c_pct_start, o.c_pct_end, o.iter_n)
-        edits.append(every(o.clip_small_contribution_every, pct, _clip_small_contribution))
-    return edits
-
-
-def _clip_extreme(x: Tensor, _g: Tensor, pct: float) -> Tensor:
-    return transform.clip_extreme(x, pct)
-
-
-def _clip_small_norm(x: Tensor, _g: Tensor, pct: float) -> Tensor:
-    return transform.clip_small(x, x, pct)
-
-
-def _clip_small_contribution(x: Tensor, g: Tensor, pct: float) -> Tensor:
-    return transform.clip_small(x, x * g, pct)
-
-
-def _finish(o: GdOptions) -> list[Step]:
-    sigma = Linear(o.sigma_start, o.sigma_end, o.iter_n)
-    blurring: list[Step] = [lambda x, t, _rows: transform.blur(x, sigma(t))]
-    return [_decay(o), *(blurring if o.image_blur else [])]
-
-
-def _decay(o: GdOptions | DgnGdOptions) -> Step:
-    decay = Linear(o.decay_start, o.decay_end, o.iter_n)
-    return lambda x, t, _rows: x.mul_(1 - decay(t))
+def within(lower: Tensor, upper: Tensor) -> Step:
+    """Variables stay within bounds."""
+    return lambda x, _t, _rows: x.clamp(lower, upper)

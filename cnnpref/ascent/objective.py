@@ -15,7 +15,7 @@ from torch import Tensor
 from cnnpref.errors import UserError
 from cnnpref.geometry import unit_position
 from cnnpref.nets.net import Shape
-from cnnpref.nets.pycaffe.net import AnyNet, as_net
+from cnnpref.nets.pycaffe import AnyNet, as_net
 
 Position = str | Sequence[int]
 

@@ -1,4 +1,4 @@
-"""What is optimised and how an image is made of it: the pixels, or a generator's input."""
+"""What varies, and how the net's input is made of it: pixels, or a generator's features."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from cnnpref.errors import UserError
 from cnnpref.geometry import Box, crop
 from cnnpref.input_space import InputSpace
 from cnnpref.nets.net import Net, Shape, full_part
-from cnnpref.nets.pycaffe.net import AnyNet, as_net
+from cnnpref.nets.pycaffe import as_net
 
 
 class Draws(Protocol):
@@ -29,8 +29,8 @@ class Draws(Protocol):
         """Normal numbers of mean 0 and standard deviation 1."""
 
 
-class Param(Protocol):
-    """Variables (B, ...), and the image that they stand for."""
+class Variables(Protocol):
+    """Variables (B, ...), and the images that they stand for."""
 
     lower: Tensor  # bounds of the variables, broadcast against one row
     upper: Tensor
@@ -38,14 +38,17 @@ class Param(Protocol):
     def noise(self, draws: Draws) -> npt.NDArray[Any]:
         """Random values for one row, (...)."""
 
-    def start(self, sources: Sequence[Draws], given: Sequence[npt.ArrayLike] | None) -> Tensor:
+    def start(self, draws: Sequence[Draws], given: Sequence[npt.ArrayLike] | None) -> Tensor:
         """Variables from what is given, one per row, or else random ones."""
 
-    def image(self, variables: Tensor) -> Tensor:
-        """The part of the net's input that is looked at, (B, 3, h, w); differentiable."""
+    def net_input(self, x: Tensor) -> Tensor:
+        """The part of the net's input that is looked at, (B, C, h, w); differentiable."""
 
-    def picture(self, variables: Tensor) -> npt.NDArray[np.float32]:
-        """RGB pictures (B, H, W, 3), 0..255, not clipped."""
+    def images(self, x: Tensor) -> npt.NDArray[np.float32]:
+        """RGB images (B, H, W, 3), 0..255, not clipped."""
+
+    def latents(self, x: Tensor) -> npt.NDArray[np.float32] | None:
+        """What to save of the variables beside the images, (B, ...)."""
 
 
 def image_size(net: Net) -> tuple[int, int]:
@@ -95,15 +98,13 @@ class Pixels:
         _, height, width = self.net.input_shape
         return draws.randint(0, 256, (height, width, 3))
 
-    def start(
-        self, sources: Sequence[Draws], given: Sequence[npt.ArrayLike] | None = None
-    ) -> Tensor:
+    def start(self, draws: Sequence[Draws], given: Sequence[npt.ArrayLike] | None = None) -> Tensor:
         """From RGB images (H, W, 3), 0..255, or single colours (3,), or else uniform noise.
 
         Raises:
             UserError: an image has another size than the net's input.
         """
-        images = [self.noise(source) for source in sources] if given is None else given
+        images = [self.noise(each) for each in draws] if given is None else given
         _, height, width = self.net.input_shape
         try:
             full = [np.broadcast_to(np.asarray(i, np.float32), (height, width, 3)) for i in images]
@@ -116,15 +117,18 @@ class Pixels:
         self._surroundings = np.zeros_like(x) if self.blank else x
         return torch.from_numpy(crop(x, self.canvas)).to(self.net.device)
 
-    def image(self, variables: Tensor) -> Tensor:
+    def net_input(self, x: Tensor) -> Tensor:
         top, left, bottom, right = self.box
         down, across = self.canvas[:2]
-        return crop(variables, (top - down, left - across, bottom - down, right - across))
+        return crop(x, (top - down, left - across, bottom - down, right - across))
 
-    def picture(self, variables: Tensor) -> npt.NDArray[np.float32]:
-        images = self._surroundings[: len(variables)].copy()
-        crop(images, self.canvas)[:] = variables.detach().cpu().numpy()
-        return self.net.space.decode(images)
+    def images(self, x: Tensor) -> npt.NDArray[np.float32]:
+        whole = self._surroundings[: len(x)].copy()
+        crop(whole, self.canvas)[:] = x.detach().cpu().numpy()
+        return self.net.space.decode(whole)
+
+    def latents(self, x: Tensor) -> None:
+        return None
 
 
 @dataclass(frozen=True)
@@ -132,8 +136,8 @@ class Generator:
     """A network that makes images from features.
 
     Attributes:
-        net: the network, or a live pycaffe net; its images are in the input space of the net that
-            looks at them, unless `space` says otherwise.
+        net: the network; a live pycaffe net is taken, too. Its images are in the input space of the
+            net that looks at them, unless `space` says otherwise.
         input: blob of the features; None is the first.
         output: blob of the image; None is the last.
         lower, upper: bounds of the features, numbers or arrays of the features' shape; None is
@@ -141,15 +145,18 @@ class Generator:
         space: the space of the images that it makes.
     """
 
-    net: AnyNet
+    net: Net
     input: str | None = None
     output: str | None = None
     lower: npt.ArrayLike | None = 0.0
     upper: npt.ArrayLike | None = 100.0
     space: InputSpace | None = None
 
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "net", as_net(self.net))
 
-class Latent:
+
+class Features:
     """The input of a generator, whose image, cropped around its centre, the net looks at.
 
     Variables (B, *features).
@@ -168,14 +175,14 @@ class Latent:
     def __init__(
         self, net: Net, generator: Generator, box: Box | None = None, whole: bool = False
     ) -> None:
-        self.net, self.generator, self.maker = net, generator, as_net(generator.net)
-        blobs = list(self.maker.blobs)
+        self.net, self.generator = net, generator
+        blobs = list(generator.net.blobs)
         self.input = generator.input or blobs[0]
         self.output = generator.output or blobs[-1]
         for blob in (self.input, self.output):
             if blob not in blobs:
                 raise UserError(f"the generator has no blob {blob!r}; it has: {', '.join(blobs)}")
-        self.shape: Shape = self.maker.blobs[self.input]
+        self.shape: Shape = self.generator.net.blobs[self.input]
         self.lower = self._bound("lower", generator.lower, -np.inf)
         self.upper = self._bound("upper", generator.upper, np.inf)
         if (self.lower > self.upper).any():
@@ -186,7 +193,8 @@ class Latent:
             (y + top, x + left, bottom + top, right + left)
             for y, x, bottom, right in (box or (0, 0, height, width), (0, 0, height, width))
         )
-        make = partial(full_part, self.maker) if whole else self.maker.part
+        maker = generator.net
+        make = partial(full_part, maker) if whole else maker.part
         self._part, self._all = (make(self.input, self.output, b) for b in (seen, image))
 
     def _bound(self, name: str, value: npt.ArrayLike | None, absent: float) -> Tensor:
@@ -200,7 +208,7 @@ class Latent:
         return torch.from_numpy(np.resize(bound, self.shape)).to(self.net.device)
 
     def _offset(self) -> tuple[int, int]:
-        made, wanted = self.maker.blobs[self.output], self.net.input_shape
+        made, wanted = self.generator.net.blobs[self.output], self.net.input_shape
         fits = len(made) == 3 and made[0] == wanted[0]
         if not fits or made[1] < wanted[1] or made[2] < wanted[2]:
             raise UserError(
@@ -213,15 +221,13 @@ class Latent:
         """10 * max(0, N(0, 1)) for each feature."""
         return 10 * draws.standard_normal(self.shape).clip(min=0)
 
-    def start(
-        self, sources: Sequence[Draws], given: Sequence[npt.ArrayLike] | None = None
-    ) -> Tensor:
+    def start(self, draws: Sequence[Draws], given: Sequence[npt.ArrayLike] | None = None) -> Tensor:
         """From features, or else random ones.
 
         Raises:
             UserError: features of another number.
         """
-        features = [self.noise(source) for source in sources] if given is None else given
+        features = [self.noise(each) for each in draws] if given is None else given
         rows = [np.asarray(row, np.float32) for row in features]
         if any(row.size != np.prod(self.shape) for row in rows):
             raise UserError(
@@ -231,13 +237,16 @@ class Latent:
         stacked = np.stack([row.reshape(self.shape) for row in rows])
         return torch.from_numpy(stacked).to(self.net.device)
 
-    def image(self, variables: Tensor) -> Tensor:
-        return self._in_net_space(self._part(variables))
+    def net_input(self, x: Tensor) -> Tensor:
+        return self._in_net_space(self._part(x))
 
-    def _in_net_space(self, image: Tensor) -> Tensor:
+    def _in_net_space(self, made: Tensor) -> Tensor:
         space = self.generator.space
-        return image if space in (None, self.net.space) else self.net.space.convert(image, space)
+        return made if space in (None, self.net.space) else self.net.space.convert(made, space)
 
-    def picture(self, variables: Tensor) -> npt.NDArray[np.float32]:
+    def images(self, x: Tensor) -> npt.NDArray[np.float32]:
         with torch.no_grad():
-            return self.net.space.decode(self._in_net_space(self._all(variables)).cpu().numpy())
+            return self.net.space.decode(self._in_net_space(self._all(x)).cpu().numpy())
+
+    def latents(self, x: Tensor) -> npt.NDArray[np.float32]:
+        return x.cpu().numpy()

@@ -17,7 +17,7 @@ from cnnpref.atomic import replacing
 from cnnpref.errors import UserError
 
 if TYPE_CHECKING:  # bounds are read without PyTorch
-    from cnnpref.nets.pycaffe.net import AnyNet
+    from cnnpref.nets.pycaffe import AnyNet
 
 Array = npt.NDArray[np.float32]
 Doubles = npt.NDArray[np.float64]

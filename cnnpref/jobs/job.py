@@ -17,13 +17,12 @@ from tqdm import tqdm
 
 from cnnpref.ascent.objective import Objective
 from cnnpref.ascent.solution import Solution
+from cnnpref.ascent.task import Moment
 from cnnpref.atomic import refusal
 from cnnpref.errors import UserError
 from cnnpref.jobs.memory import is_exhausted, rows_at_once
 from cnnpref.jobs.nets import Nets
-from cnnpref.maximisation import Moment, maximise
-from cnnpref.nets.pycaffe.net import as_net
-from cnnpref.planning.plan import needs_generator
+from cnnpref.maximisation import maximise
 from cnnpref.planning.series import Batch, Series
 from cnnpref.results.unit_file import UnitResult, check_unit, write_unit
 from cnnpref.status import Status
@@ -67,8 +66,8 @@ def _solutions(
     nets: Nets, series: Series, units: list[int], attempt: int
 ) -> Iterator[tuple[list[int], Solution, float]]:
     """Units and their solution and its seconds, as many at once as memory allows."""
-    others = [nets.generator.net] if needs_generator(series.method) else []
-    room = rows_at_once(nets.net, series.layer, map(as_net, others))
+    others = [nets.generator.net] if series.how.needs_generator else []
+    room = rows_at_once(nets.net, series.layer, others)
     most = max(1, min(len(units), room) // 2 ** (attempt - 1))
     log.info("%s/%s: %d units at once", series.layer, series.name, most)
     while units:
@@ -123,7 +122,7 @@ def _try_writing(series: Series) -> None:
 def _maximise(nets: Nets, series: Series, units: Sequence[int]) -> Solution:
     weight = series.options.feature_weight
     objective = Objective.units(nets.net, series.layer, units, series.position, weight)
-    generator = nets.generator if needs_generator(series.method) else None
+    generator = nets.generator if series.how.needs_generator else None
     with _Progress(series) as progress:
         return maximise(
             nets.net,
@@ -141,8 +140,7 @@ class _Progress:
 
     def __init__(self, series: Series) -> None:
         self.name = f"{series.layer}/{series.name}"
-        chosen = asdict(series.options)
-        self.total = chosen.get("iter_n") or chosen["maxiter"]
+        self.total = series.how.iterations(series.options)
         self.bar = tqdm(
             total=self.total, desc=self.name, unit="it", disable=not sys.stderr.isatty()
         )

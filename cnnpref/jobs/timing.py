@@ -4,21 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from contextlib import suppress
-from dataclasses import replace
 from time import perf_counter
 
 import torch
 from tqdm import tqdm
 
 from cnnpref.ascent.objective import Objective
+from cnnpref.ascent.task import Moment
 from cnnpref.jobs.nets import Nets
-from cnnpref.maximisation import Moment, maximise
-from cnnpref.methods.options import DgnGdOptions, GdOptions, Options
+from cnnpref.maximisation import maximise
 from cnnpref.nets import Net, at_hand
-from cnnpref.nets.pycaffe.net import as_net
 from cnnpref.planning.estimate import evaluation_seconds, evaluations
 from cnnpref.planning.outlook import Share, Time
-from cnnpref.planning.plan import Plan, needs_generator
+from cnnpref.planning.plan import Plan
 from cnnpref.planning.series import Series
 
 ITERATIONS = 5
@@ -67,7 +65,7 @@ def _open_nets(plan: Plan, device: torch.device) -> tuple[Nets, list[str]]:
     absent = [name for name in here if here[name] is not config[name]]
     nets = Nets({**config, **here}, device)
     for name in here:
-        net = nets.net if name == "net" else as_net(nets.generator.net)
+        net = nets.net if name == "net" else nets.generator.net
         if name in absent:
             _randomise(net)
     return nets, absent
@@ -101,18 +99,12 @@ def _time_evaluation(series: Series, nets: Nets, rows: int) -> float:
     chosen = series.units[:rows]
     weight = series.options.feature_weight
     target = Objective.units(nets.net, series.layer, chosen, series.position, weight)
-    generator = nets.generator if needs_generator(series.method) else None
-    options = _short(series.options)
+    generator = nets.generator if series.how.needs_generator else None
+    options = series.how.shortened(series.options, ITERATIONS)
     with suppress(_EnoughError):
         maximise(nets.net, target, series.method, options, series.seed, generator, observe=observe)
     first = 1 if len(times) > 2 else 0  # the first one also prepares
     return (times[-1] - times[first]) / (len(times) - 1 - first)
-
-
-def _short(options: Options) -> Options:
-    if isinstance(options, GdOptions | DgnGdOptions):
-        return replace(options, iter_n=min(ITERATIONS, options.iter_n), retries=0)
-    return replace(options, maxiter=min(ITERATIONS, options.maxiter), retries=0)
 
 
 def _randomise(net: Net) -> None:

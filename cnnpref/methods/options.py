@@ -1,272 +1,134 @@
-"""The options of every method: names and defaults of the original, settings of its examples."""
+"""Options of methods, each declared once: default, type, range, meaning.
+
+An option is a field of its method's dataclass, made by `option`. What checks a value, the schema of
+the config and the tables of config/README.md read the field's metadata.
+"""
 
 from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, fields
-from typing import Any
+from dataclasses import MISSING, asdict, dataclass, field, fields
+from typing import Any, Protocol
 
 import numpy as np
 
 from cnnpref.errors import UserError, suggest
 
+_EXPONENT = r"[+-]?\d+[eE][+-]?\d+"  # YAML takes 1e-10 for text: it has no point
 
-@dataclass(frozen=True)
-class GdOptions:
-    """Gradient descent with momentum on pixels; schedules are linear, percentages in 0..100.
 
-    Attributes:
-        feature_weight: what the target's activation is multiplied with.
-        initial_image: an RGB colour (0..255) to start from; None is uniform noise.
-        iter_n: number of iterations.
-        lr_start, lr_end: step length, in the 0..255 scale of pixels.
-        momentum_start, momentum_end: share of the last step that is kept.
-        decay_start, decay_end: share of the image that is lost per iteration.
-        grad_normalize: divide each unit's gradient by its mean absolute value.
-        image_jitter, jitter_size: shift the image by up to so many pixels per iteration.
-        image_blur, sigma_start, sigma_end: Gaussian blur per iteration, in pixels.
-        use_p_norm_reg, p, lamda_start, lamda_end: penalty on the p-norm of the image.
-        use_TV_norm_reg, TVbeta, TVlamda_start, TVlamda_end: penalty on its total variation.
-        clip_extreme, ..._every, e_pct_start, e_pct_end: clip this share of extreme values.
-        clip_small_norm, ..._every, n_pct_start, n_pct_end: zero this share of pixels, by norm.
-        clip_small_contribution, ..., c_pct_start, c_pct_end: by norm of pixel times gradient.
-        unshift_momentum: move all of the momentum back with the image after its jitter; the
-            original leaves the newest gradient where the jitter had put it.
-        patience: stop a unit whose activation has not risen for so many iterations; 0 is never.
-        retries: how often a unit without gradient starts anew, from other noise.
-        canvas: "image", or "field": only what the units see varies, and a margin as wide as the
-            jitter; jitter, blur and clips are for that part alone, the rest is left blank.
-        precision: "tf32" rounds the factors of products to 10 bits, on GPUs that can; "float32".
-    """
+class Kind(Protocol):
+    """What values an option can have."""
 
-    feature_weight: float = 1.0
-    initial_image: tuple[float, float, float] | None = None
-    iter_n: int = 200
-    lr_start: float = 2.0
-    lr_end: float = 1e-10
-    momentum_start: float = 0.9
-    momentum_end: float = 0.9
-    decay_start: float = 0.1
-    decay_end: float = 0.1
-    grad_normalize: bool = True
-    image_jitter: bool = True
-    jitter_size: int = 32
-    image_blur: bool = True
-    sigma_start: float = 2.0
-    sigma_end: float = 0.5
-    use_p_norm_reg: bool = False
-    p: float = 3.0
-    lamda_start: float = 0.5
-    lamda_end: float = 0.5
-    use_TV_norm_reg: bool = False  # noqa: N815  (the original's name)
-    TVbeta: float = 2.0
-    TVlamda_start: float = 0.5
-    TVlamda_end: float = 0.5
-    clip_extreme: bool = False
-    clip_extreme_every: int = 4
-    e_pct_start: float = 1.0
-    e_pct_end: float = 1.0
-    clip_small_norm: bool = False
-    clip_small_norm_every: int = 4
-    n_pct_start: float = 5.0
-    n_pct_end: float = 5.0
-    clip_small_contribution: bool = False
-    clip_small_contribution_every: int = 4
-    c_pct_start: float = 5.0
-    c_pct_end: float = 5.0
-    unshift_momentum: bool = False
-    patience: int = 0
-    retries: int = 0
-    canvas: str = "image"
-    precision: str = "float32"
+    @property
+    def allowed(self) -> str:
+        """In words."""
+
+    def convert(self, value: Any) -> Any:
+        """The value as the option's type.
+
+        Raises:
+            ValueError: it is not allowed.
+        """
+
+    def schema(self) -> dict[str, Any]:
+        """As JSON schema."""
 
 
 @dataclass(frozen=True)
-class LbfgsOptions:
-    """L-BFGS-B on pixels, each within 0..255.
+class Number:
+    """A real number from `low` to `high`."""
 
-    Attributes:
-        feature_weight: what the target's activation is multiplied with.
-        initial_image: an RGB colour (0..255) to start from; None is uniform noise.
-        maxiter: most iterations.
-        solver: "batched", all units of a batch at once, on their device; or "scipy", one by one.
-        retries: how often a unit without gradient starts anew, from noise.
-    """
+    low: float = -1e30
+    high: float = 1e30
 
-    feature_weight: float = 1.0
-    initial_image: tuple[float, float, float] | None = None
-    maxiter: int = 500
-    solver: str = "batched"
-    retries: int = 0
+    @property
+    def allowed(self) -> str:
+        return f"a number in {self.low:g}..{self.high:g}"
 
+    def convert(self, value: Any) -> float:
+        if isinstance(value, str) and re.fullmatch(_EXPONENT, value):
+            value = float(value)
+        _require(_is_number(value, self.low, self.high))
+        return float(value)
 
-@dataclass(frozen=True)
-class DgnGdOptions:
-    """Gradient descent with momentum on the features that a generator makes an image of.
-
-    Attributes:
-        feature_weight: what the target's activation is multiplied with.
-        iter_n: number of iterations.
-        lr_start, lr_end: step length, in the scale of the features.
-        momentum_start, momentum_end: share of the last step that is kept.
-        decay_start, decay_end: share of the features that is lost per iteration.
-        patience: stop a unit whose activation has not risen for so many iterations; 0 is never.
-        retries: how often a unit without gradient starts anew, from other features.
-        precision: "tf32" rounds the factors of products to 10 bits, on GPUs that can; "float32".
-    """
-
-    feature_weight: float = 1.0
-    iter_n: int = 200
-    lr_start: float = 2.0
-    lr_end: float = 1e-10
-    momentum_start: float = 0.9
-    momentum_end: float = 0.9
-    decay_start: float = 0.01
-    decay_end: float = 0.01
-    patience: int = 0
-    retries: int = 0
-    precision: str = "float32"
+    def schema(self) -> dict[str, Any]:
+        number = {"type": "number", "minimum": self.low, "maximum": self.high}
+        return {"anyOf": [number, {"type": "string", "pattern": f"^{_EXPONENT}$"}]}
 
 
 @dataclass(frozen=True)
-class DgnLbfgsOptions:
-    """L-BFGS-B on the features that a generator makes an image of.
+class Whole:
+    """A whole number of at least `low`."""
 
-    Attributes:
-        feature_weight: what the target's activation is multiplied with.
-        maxiter: most iterations.
-        solver: "batched", all units of a batch at once, on their device; or "scipy", one by one.
-        retries: how often a unit without gradient starts anew, from other features.
-    """
+    low: int = 1
+    high: int = 1_000_000_000
 
-    feature_weight: float = 1.0
-    maxiter: int = 500
-    solver: str = "batched"
-    retries: int = 0
+    @property
+    def allowed(self) -> str:
+        return f"an integer in {self.low}..{self.high}"
 
-
-Options = GdOptions | LbfgsOptions | DgnGdOptions | DgnLbfgsOptions
-
-# What options that are words may say.
-CHOICES = {
-    "solver": ("batched", "scipy"),
-    "canvas": ("image", "field"),
-    "precision": ("float32", "tf32"),
-}
-
-METHODS: dict[str, type[Options]] = {
-    "gd": GdOptions,
-    "lbfgs": LbfgsOptions,
-    "dgn_gd": DgnGdOptions,
-    "dgn_lbfgs": DgnLbfgsOptions,
-}
-
-_GD_LOWER: dict[str, Any] = {
-    "lr_start": 1.0,
-    "lr_end": 1.0,
-    "momentum_start": 0.001,
-    "momentum_end": 0.001,
-    "decay_start": 0.001,
-    "decay_end": 0.001,
-    "sigma_start": 2.5,
-    "sigma_end": 0.5,
-    "jitter_size": 4,
-    "clip_small_norm": True,
-    "clip_small_norm_every": 1,
-    "clip_small_contribution": True,
-    "clip_small_contribution_every": 1,
-}
-
-_BLACK = (0.0, 0.0, 0.0)
-_DGN_GD_LOWER: dict[str, Any] = {
-    "lr_start": 0.1,
-    "lr_end": 0.01,
-    "momentum_start": 0.1,
-    "momentum_end": 0.1,
-    "decay_start": 0.001,
-    "decay_end": 0.001,
-}
-
-# The settings of the original's shipped examples. "reference": the bare defaults of its functions,
-# with which gd does not ascend on a single unit of a convolution layer, and the solver that it has.
-PRESETS: dict[str, dict[str, dict[str, Any]]] = {
-    "lower": {
-        "gd": _GD_LOWER,
-        "lbfgs": {"maxiter": 50, "initial_image": _BLACK},
-        "dgn_gd": _DGN_GD_LOWER,
-        "dgn_lbfgs": {"maxiter": 200, "feature_weight": 0.05},
-    },
-    "higher": {
-        "gd": _GD_LOWER | {"jitter_size": 32},
-        "lbfgs": {"maxiter": 500, "initial_image": _BLACK, "feature_weight": 10.0},
-        "dgn_gd": {"feature_weight": 10.0},
-        "dgn_lbfgs": {"maxiter": 500, "feature_weight": 10.0},
-    },
-    "reference": {
-        "gd": {},
-        "lbfgs": {"solver": "scipy"},
-        "dgn_gd": {},
-        "dgn_lbfgs": {"solver": "scipy"},
-    },
-}
-
-
-def default_preset(shape: Sequence[int], position: str | Sequence[int] = "center") -> str:
-    """The preset for a target: "lower" for one position of a map, "higher" for anything else.
-
-    Args:
-        shape: of the layer, (C, H, W) or (C,).
-        position: the unit's: "center", (y, x), or "all" = the sum over the map.
-    """
-    single = len(shape) == 3 and shape[1] * shape[2] > 1 and position != "all"
-    return "lower" if single else "higher"
-
-
-def resolve(method: str, preset: str, overrides: Mapping[str, Any] | None = None) -> Options:
-    """All options of a method: its defaults, then the preset's, then `overrides`.
-
-    Raises:
-        UserError: an unknown method, preset or option, or a value that it cannot take.
-    """
-    _known("method", method, METHODS)
-    _known("preset", preset, PRESETS)
-    chosen = {**PRESETS[preset][method], **(overrides or {})}
-    kinds = {f.name: str(f.type) for f in fields(METHODS[method])}
-    for name, value in chosen.items():
-        _known(f"option of method {method!r}:", name, kinds)
-        chosen[name] = _checked(f"{method}.{name}", kinds[name], value)
-    return METHODS[method](**chosen)
-
-
-def _known(what: str, name: str, known: Iterable[str]) -> None:
-    if name not in known:
-        raise UserError(
-            f"unknown {what} {name!r}{suggest(name, known)}; known are: {', '.join(known)}"
-        )
-
-
-def _checked(name: str, kind: str, value: Any) -> Any:
-    """`value` as the option's type, within its range."""
-    if kind.startswith("tuple"):
-        return _colour(name, value)
-    if kind == "bool":
-        _require(isinstance(value, bool), name, value, "true or false")
-        return value
-    if kind == "str":
-        choices = CHOICES[name.rpartition(".")[2]]
-        _require(value in choices, name, value, " or ".join(choices))
-        return value
-    if kind == "int":
-        least = 0 if name.endswith(("jitter_size", "patience", "retries")) else 1
-        whole = _is_number(value, least, 1e9) and value == int(value)
-        _require(whole, name, value, f"an integer in {least}..1000000000")
+    def convert(self, value: Any) -> int:
+        _require(_is_number(value, self.low, self.high) and value == int(value))
         return int(value)
-    if isinstance(value, str) and re.fullmatch(r"[+-]?\d+[eE][+-]?\d+", value):
-        value = float(value)  # YAML takes 1e-10 for text: it has no point
-    low, high = _range(name)
-    _require(_is_number(value, low, high), name, value, f"a number in {low:g}..{high:g}")
-    return float(value)
+
+    def schema(self) -> dict[str, Any]:
+        return {"type": "integer", "minimum": self.low, "maximum": self.high}
+
+
+@dataclass(frozen=True)
+class Switch:
+    """True or false."""
+
+    allowed = "true or false"
+
+    def convert(self, value: Any) -> bool:
+        _require(isinstance(value, bool))
+        return bool(value)
+
+    def schema(self) -> dict[str, Any]:
+        return {"type": "boolean"}
+
+
+@dataclass(frozen=True)
+class Choice:
+    """One of some words."""
+
+    words: tuple[str, ...]
+
+    @property
+    def allowed(self) -> str:
+        return " or ".join(self.words)
+
+    def convert(self, value: Any) -> str:
+        _require(value in self.words)
+        return str(value)
+
+    def schema(self) -> dict[str, Any]:
+        return {"enum": list(self.words)}
+
+
+@dataclass(frozen=True)
+class Colour:
+    """Red, green and blue, 0..255; or None."""
+
+    allowed = "null or three numbers in 0..255 (red, green, blue)"
+
+    def convert(self, value: Any) -> tuple[float, float, float] | None:
+        if value is None:
+            return None
+        _require(isinstance(value, Sequence) and len(value) == 3)
+        _require(all(_is_number(v, 0, 255) for v in value))
+        red, green, blue = (float(v) for v in value)
+        return red, green, blue
+
+    def schema(self) -> dict[str, Any]:
+        channel = {"type": "number", "minimum": 0, "maximum": 255}
+        return {"type": ["array", "null"], "minItems": 3, "maxItems": 3, "items": channel}
+
+
+NUMBER, SHARE, PERCENT, SWITCH = Number(), Number(0, 1), Number(0, 100), Switch()
 
 
 def _is_number(value: Any, low: float, high: float) -> bool:
@@ -274,26 +136,86 @@ def _is_number(value: Any, low: float, high: float) -> bool:
     return isinstance(value, kinds) and not isinstance(value, bool) and bool(low <= value <= high)
 
 
-def _range(name: str) -> tuple[float, float]:
-    if "_pct_" in name:
-        return 0, 100
-    if "sigma_" in name:
-        return 0, 1000
-    if name.endswith("TVbeta"):
-        return 1e-6, 1e6  # it is divided by
-    return -1e30, 1e30
-
-
-def _colour(name: str, value: Any) -> tuple[float, float, float] | None:
-    if value is None:
-        return None
-    fits = isinstance(value, Sequence) and len(value) == 3
-    fits = fits and all(_is_number(v, 0, 255) for v in value)
-    _require(fits, name, value, "null or three numbers in 0..255 (red, green, blue)")
-    red, green, blue = (float(v) for v in value)
-    return red, green, blue
-
-
-def _require(condition: bool, name: str, value: Any, allowed: str) -> None:
+def _require(condition: bool) -> None:
     if not condition:
-        raise UserError(f"option {name}: got {value!r}, allowed is {allowed}")
+        raise ValueError
+
+
+def option(default: Any, kind: Kind, meaning: str, neutral: Any = MISSING) -> Any:
+    """A field of an options class.
+
+    Args:
+        default: of the method, where neither preset nor user say otherwise.
+        kind: what values it can have.
+        meaning: for the tables of config/README.md; fields in a row with the same one share a line.
+        neutral: of an option that came later than the results people have: the value at which all
+            is as it was before. There the option is left out of the digest, so that these results
+            keep their names.
+    """
+    return field(default=default, metadata={"kind": kind, "meaning": meaning, "neutral": neutral})
+
+
+@dataclass(frozen=True, kw_only=True)
+class Options:
+    """What every method has."""
+
+    feature_weight: float = option(1.0, NUMBER, "what the unit's activation is multiplied with")
+    retries: int = option(0, Whole(0), "how often a unit without gradient starts anew, at random")
+
+
+def keyed(options: Options) -> dict[str, Any]:
+    """The options that name results: all but those at their neutral value."""
+    neutral = {each.name: each.metadata["neutral"] for each in fields(options)}
+    return {name: value for name, value in asdict(options).items() if value != neutral[name]}
+
+
+def checked(method: str, kind: type[Options], given: Mapping[str, Any]) -> dict[str, Any]:
+    """Some options, each as its own type.
+
+    Args:
+        method: its name, for messages.
+        kind: the class of its options.
+        given: options by name.
+
+    Raises:
+        UserError: an unknown option, or a value that it cannot have.
+    """
+    kinds: dict[str, Kind] = {each.name: each.metadata["kind"] for each in fields(kind)}
+    values = {}
+    for name, value in given.items():
+        require_known(f"option of method {method!r}:", name, kinds)
+        try:
+            values[name] = kinds[name].convert(value)
+        except ValueError:
+            raise UserError(
+                f"option {method}.{name}: got {value!r}, allowed is {kinds[name].allowed}"
+            ) from None
+    return values
+
+
+def require_known(what: str, name: str, known: Iterable[str]) -> None:
+    """Let only known names pass.
+
+    Raises:
+        UserError: the name is not among them.
+    """
+    if name not in known:
+        raise UserError(
+            f"unknown {what} {name!r}{suggest(name, known)}; known are: {', '.join(known)}"
+        )
+
+
+def schema(kind: type[Options]) -> dict[str, Any]:
+    """The JSON schema of a mapping from options to values."""
+    return {
+        "description": "a mapping from options to values, such as {feature_weight: 1}",
+        "type": "object",
+        "additionalProperties": False,
+        "properties": {
+            each.name: {
+                **each.metadata["kind"].schema(),
+                "description": each.metadata["kind"].allowed,
+            }
+            for each in fields(kind)
+        },
+    }

@@ -10,7 +10,7 @@ import torch
 
 from cnnpref.errors import UserError
 from cnnpref.nets.net import Net
-from cnnpref.nets.pycaffe.net import AnyNet, as_net
+from cnnpref.nets.pycaffe import AnyNet, as_net
 
 
 def picture_size(net: Net) -> tuple[int, int]:

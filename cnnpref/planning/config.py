@@ -17,6 +17,7 @@ from jsonschema import Draft202012Validator
 from jsonschema.exceptions import ValidationError
 
 from cnnpref.errors import UserError, suggest
+from cnnpref.methods import options_schema
 
 Config = dict[str, Any]
 
@@ -96,13 +97,20 @@ def _parse(text: str, where: str) -> Config:
 
 
 @cache
-def _validator() -> Draft202012Validator:
-    schema = resources.files("cnnpref.planning").joinpath("config.schema.yaml").read_text("utf-8")
-    return Draft202012Validator(yaml.safe_load(schema))
+def _written_schema() -> dict[str, Any]:
+    text = resources.files("cnnpref.planning").joinpath("config.schema.yaml").read_text("utf-8")
+    schema: dict[str, Any] = yaml.safe_load(text)
+    return schema
+
+
+def config_schema() -> dict[str, Any]:
+    """The JSON schema of a config, with the options of every method."""
+    schema = _written_schema()
+    return {**schema, "$defs": {**schema["$defs"], "options": options_schema()}}
 
 
 def _check(config: Config) -> None:
-    errors = sorted(_validator().iter_errors(config), key=_urgency)
+    errors = sorted(Draft202012Validator(config_schema()).iter_errors(config), key=_urgency)
     if errors:
         raise UserError(_explain(errors[0]))
 

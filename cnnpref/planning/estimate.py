@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import asdict
 from math import ceil, prod
 
-from cnnpref.planning.plan import NetDescription, Plan, needs_generator
+from cnnpref.planning.plan import NetDescription, Plan
 from cnnpref.planning.series import Batch, Series
 
 AT_ONCE = 64  # units on a CPU: more at a time are no faster (measured)
@@ -15,12 +14,8 @@ AT_ONCE = 64  # units on a CPU: more at a time are no faster (measured)
 PROGRAM = 3e9  # bytes: Python, PyTorch and the libraries of CUDA
 START = 300  # seconds until a job computes, on a busy file system
 PACE = 2e10  # floating point operations per second of one CPU core; a GPU is much faster
-LINES = 1.5  # evaluations per iteration of L-BFGS-B
 FLOAT = 4  # bytes
 
-# For a variable of a unit: iterates, gradients and, in double precision, the history of L-BFGS-B.
-_BYTES = {"gd": 64, "lbfgs": 320, "dgn_gd": 64, "dgn_lbfgs": 320}
-_OPERATIONS = {"gd": 1500, "lbfgs": 40_000, "dgn_gd": 1500, "dgn_lbfgs": 40_000}
 _KEPT = 3 * FLOAT  # bytes per value of a layer: itself, its gradient, and what is made on the way
 _HEADER = 9_000  # bytes of a unit file beside its arrays
 
@@ -28,16 +23,14 @@ _HEADER = 9_000  # bytes of a unit file beside its arrays
 def unit_bytes(plan: Plan, series: Series) -> int:
     """The size of a unit file of a series, about: two images, the trace, the latent vector."""
     numbers = 2 * prod(plan.nets["net"].input_shape) + evaluations(series)
-    if needs_generator(series.method):
+    if series.how.needs_generator:
         numbers += prod(plan.nets["generator"].input_shape)
     return FLOAT * numbers + _HEADER
 
 
 def evaluations(series: Series) -> int:
-    """How many times the image of a unit is evaluated, at most or, for L-BFGS-B, about."""
-    chosen = asdict(series.options)
-    iterations: int = chosen.get("iter_n") or round(LINES * chosen["maxiter"])
-    return iterations
+    """How often the net is evaluated for a unit, at most or about."""
+    return series.how.evaluations(series.options)
 
 
 def memory_mb(plan: Plan, batch: Batch) -> int:
@@ -50,7 +43,7 @@ def memory_mb(plan: Plan, batch: Batch) -> int:
     parts = list(_parts(plan, series))
     weights = 2 * FLOAT * sum(sum(net.weights.values()) for net, _ in parts)
     values = sum(prod(net.layers[layer]) for net, layers in parts for layer in layers)
-    variables = prod(parts[-1][0].input_shape) * _BYTES[series.method]
+    variables = prod(parts[-1][0].input_shape) * series.how.bytes_per_variable
     pictures = 4 * FLOAT * prod(plan.nets["net"].input_shape)
     return _round_up((PROGRAM + weights + rows * (_KEPT * values + variables + pictures)) / 1e6)
 
@@ -65,7 +58,7 @@ def evaluation_seconds(plan: Plan, series: Series) -> float:
     """What the evaluation of a unit and the step that follows take on one CPU core."""
     parts = list(_parts(plan, series))
     passes = sum(4 * _products(net, layers) for net, layers in parts)  # forward and backward
-    steps = _OPERATIONS[series.method] * prod(parts[-1][0].input_shape)
+    steps = series.how.operations_per_variable * prod(parts[-1][0].input_shape)
     return (passes + steps) / PACE
 
 
@@ -77,7 +70,7 @@ def _parts(plan: Plan, series: Series) -> Iterator[tuple[NetDescription, list[st
     net = plan.nets["net"]
     names = list(net.layers)
     yield net, names[: names.index(series.layer) + 1]
-    if needs_generator(series.method):
+    if series.how.needs_generator:
         yield plan.nets["generator"], list(plan.nets["generator"].layers)
 
 

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from functools import cached_property
 from hashlib import sha256
 from pathlib import Path
 from typing import Any, Protocol
 
 from cnnpref.errors import UserError, suggest
-from cnnpref.methods.options import METHODS, Options, default_preset, resolve
+from cnnpref.methods import METHODS, Options, find_method, keyed, resolve
 from cnnpref.planning.config import Config
 from cnnpref.planning.selection import Shape, select_position, select_units
 from cnnpref.planning.series import Batch, Origin, Series, escape
@@ -131,7 +131,7 @@ def make_plan(config: Config, describe: Describe) -> Plan:
             generator is wanted and not given; or whatever `describe` raises.
     """
     for method in config["methods"]:
-        _require("method", method, METHODS)
+        find_method(method)
     nets = {name: describe(config[name]) for name in _sections(config)}
     net = nets["net"]
     origins = {method: _origin(config, nets, method) for method in config["methods"]}
@@ -144,14 +144,9 @@ def make_plan(config: Config, describe: Describe) -> Plan:
     return Plan(config, series, nets)
 
 
-def needs_generator(method: str) -> bool:
-    """Whether a method searches among the images of a generator."""
-    return method.startswith("dgn")
-
-
 def _sections(config: Config) -> list[str]:
     """Those of the config whose nets make the images."""
-    method = next(filter(needs_generator, config["methods"]), None)
+    method = next((m for m in config["methods"] if METHODS[m].needs_generator), None)
     if method and "generator" not in config:
         raise UserError(
             f"config: method {method!r} needs the key 'generator': a network that makes images"
@@ -160,7 +155,7 @@ def _sections(config: Config) -> list[str]:
 
 
 def _origin(config: Config, nets: Mapping[str, NetDescription], method: str) -> Origin:
-    names = ["net", "generator"] if needs_generator(method) else ["net"]
+    names = ["net", "generator"] if METHODS[method].needs_generator else ["net"]
     return {name: {**config[name], **nets[name].sha256} for name in names}
 
 
@@ -193,14 +188,14 @@ def _series(
     seed: int,
 ) -> Series:
     position = select_position(layer, shape, settings.get("position", "center"))
-    preset = settings.get("preset") or default_preset(shape, position)
+    preset = settings.get("preset") or METHODS[method].default_preset(shape, position)
     chosen = _options(config, layer, settings, method, preset)
     digest = _digest(
         origin=origin,
         layer=layer,
         method=method,
         position=position,
-        options=asdict(chosen),
+        options=keyed(chosen),
         seed=seed,
     )
     folder = _folder(config) / "units" / escape(layer) / f"{method}-{digest[:8]}"

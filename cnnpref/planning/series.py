@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import quote, unquote
 
-from cnnpref.methods.options import Options
+from cnnpref.methods import METHODS, Method, Options
 from cnnpref.planning.selection import Position, format_ranges
 
 Origin = dict[str, dict[str, Any]]
@@ -39,6 +39,11 @@ class Series:
     origin: Origin
     digest: str
     folder: Path
+
+    @property
+    def how(self) -> Method[Any]:
+        """The method itself."""
+        return METHODS[self.method]
 
     def path(self, unit: int) -> Path:
         """The unit's file."""

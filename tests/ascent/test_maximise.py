@@ -12,7 +12,7 @@ from small import random_generator, random_net
 import cnnpref
 from cnnpref.ascent.solution import Solution
 from cnnpref.ascent.variables import Generator
-from cnnpref.methods.options import METHODS, resolve
+from cnnpref.methods import METHODS, resolve
 from cnnpref.nets.caffe import CaffeNet
 
 SHORT = {"gd": {"iter_n": 8, "jitter_size": 2}, "lbfgs": {"maxiter": 4, "initial_image": None}}
@@ -188,7 +188,7 @@ def test_the_observer_sees_what_is_returned(net: CaffeNet, generator: Generator)
             method,
             options,
             generator=generator,
-            observe=lambda m, moments=moments: moments.append((m.count, m.pictures())),
+            observe=lambda m, moments=moments: moments.append((m.count, m.images())),
         )
         assert [count for count, _ in moments] == list(range(1, len(moments) + 1))
         assert len(moments) == max(map(len, solution.activations))

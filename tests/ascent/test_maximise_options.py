@@ -10,7 +10,7 @@ from small import NET, random_generator, random_net
 
 import cnnpref
 from cnnpref.ascent.variables import Generator
-from cnnpref.methods.options import resolve
+from cnnpref.methods import resolve
 from cnnpref.nets.caffe import CaffeNet
 
 

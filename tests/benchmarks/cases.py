@@ -15,7 +15,7 @@ from torch import nn
 import cnnpref
 from cnnpref.ascent.objective import Objective
 from cnnpref.ascent.variables import Generator
-from cnnpref.methods.options import Options, default_preset, resolve
+from cnnpref.methods import METHODS, Options, resolve
 from cnnpref.nets.caffe import CaffeNet
 from cnnpref.nets.zoo import find
 
@@ -105,7 +105,8 @@ class Case:
 
     @property
     def preset(self) -> str:
-        return default_preset(self.nets.ours.layers[self.layer], self.position)
+        method = METHODS[self.method.removesuffix("_field")]
+        return method.default_preset(self.nets.ours.layers[self.layer], self.position)
 
     def options(self, iterations: int | None = None) -> Options:
         """The example's settings; `iterations` None leaves the number of the original's example.

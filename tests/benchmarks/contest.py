@@ -16,7 +16,7 @@ from cases import Case
 
 import cnnpref
 from cnnpref.ascent.solution import Solution
-from cnnpref.methods.options import DgnGdOptions, GdOptions, LbfgsOptions
+from cnnpref.methods import DgnGdOptions, GdOptions, LbfgsOptions
 
 ENOUGH = 0.5  # seconds for which the plain way runs, image after image
 

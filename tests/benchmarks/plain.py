@@ -14,7 +14,7 @@ from scipy.ndimage import gaussian_filter
 from scipy.optimize import Bounds, minimize
 from torch import nn
 
-from cnnpref.methods.options import DgnGdOptions, GdOptions
+from cnnpref.methods import DgnGdOptions, GdOptions
 from cnnpref.optim.schedule import Linear
 
 Tick = Callable[[], object]

@@ -37,7 +37,7 @@ from torch import Tensor
 
 import cnnpref
 from cnnpref.ascent.variables import Generator
-from cnnpref.methods.options import resolve
+from cnnpref.methods import resolve
 from cnnpref.nets import Net
 from cnnpref.optim import lbfgsb, scipy_lbfgsb
 from cnnpref.optim.problem import Evaluation

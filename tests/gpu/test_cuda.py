@@ -12,7 +12,7 @@ from small import GENERATOR, NET, random_net
 import cnnpref
 from cnnpref.ascent.solution import Solution
 from cnnpref.ascent.variables import Generator
-from cnnpref.methods.options import METHODS, resolve
+from cnnpref.methods import METHODS, resolve
 from cnnpref.nets.caffe import CaffeNet, save_caffemodel
 
 pytestmark = pytest.mark.skipif(not torch.cuda.is_available(), reason="there is no CUDA GPU")

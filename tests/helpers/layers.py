@@ -14,7 +14,7 @@ from typing import Any
 import h5py
 import numpy as np
 
-from cnnpref.methods.options import GdOptions
+from cnnpref.methods import GdOptions
 from cnnpref.planning.series import Series
 from cnnpref.results.layer_file import collect
 from cnnpref.results.unit_file import UnitResult, write_unit

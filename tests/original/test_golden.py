@@ -19,9 +19,9 @@ from places import SHARED
 from torch import Tensor
 
 import cnnpref
+from cnnpref.ascent.task import Moment
 from cnnpref.ascent.variables import Generator
-from cnnpref.maximisation import Moment
-from cnnpref.methods.options import resolve
+from cnnpref.methods import resolve
 from cnnpref.nets.caffe import CaffeNet
 from cnnpref.prefer_img_gd import generate_image
 
@@ -213,7 +213,7 @@ def other_run(name: str) -> tuple[list[float], list[float], list[np.ndarray], np
     def observe(moment: Moment) -> None:
         evaluation, activation = moment.count - 1, float(moment.activations[0])
         activations.append(activation)
-        pictures.append(moment.pictures()[0])
+        pictures.append(moment.images()[0])
         if method == "dgn_gd":
             found, theirs = moment.variables[0].numpy(), recorded["feat"][evaluation]
             errors.append(distance(found, theirs))

@@ -27,7 +27,7 @@ from cnnpref import (
 from cnnpref.ascent.variables import Generator
 from cnnpref.errors import UserError
 from cnnpref.jobs.act_range import activation_range
-from cnnpref.methods.options import METHODS, resolve
+from cnnpref.methods import METHODS, resolve
 
 RGB = np.random.default_rng(0).integers(0, 256, (20, 20, 3))
 MEAN = np.float32([100, 110, 120])

@@ -14,7 +14,7 @@ from torch import nn
 import cnnpref
 from cnnpref.ascent.solution import Solution
 from cnnpref.ascent.variables import Generator
-from cnnpref.methods.options import METHODS, resolve
+from cnnpref.methods import METHODS, resolve
 from cnnpref.nets.pytorch import TorchNet
 from cnnpref.utils import create_receptive_field_mask, get_cnn_features
 

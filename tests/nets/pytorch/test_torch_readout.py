@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 import cnnpref
 from cnnpref.geometry import crop
-from cnnpref.methods.options import resolve
+from cnnpref.methods import resolve
 from cnnpref.nets.net import FullReadout
 from cnnpref.nets.pytorch import TorchNet
 from cnnpref.nets.readout import Readout

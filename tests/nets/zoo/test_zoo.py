@@ -14,7 +14,7 @@ from places import ROOT
 from serving import Zoo
 
 import cnnpref
-from cnnpref.ascent.variables import Generator, Latent
+from cnnpref.ascent.variables import Features, Generator
 from cnnpref.input_space import InputSpace
 from cnnpref.nets.caffe import CaffeNet, read_graph
 from cnnpref.nets.caffe.files.caffemodel import stored_layers
@@ -178,8 +178,8 @@ def test_squeezenet_takes_its_weights_and_gives_the_same() -> None:
 def test_a_generators_image_can_be_looked_at(name: str, classifier: str) -> None:
     entry = find(name)
     nets = [CaffeNet(graph(n), InputSpace(), torch.device("cpu")) for n in (classifier, name)]
-    latent = Latent(nets[0], Generator(nets[1], entry.input, entry.output))
-    assert latent.shape == ((256, 6, 6) if name == "generator_pool5" else (4096,))
+    features = Features(nets[0], Generator(nets[1], entry.input, entry.output))
+    assert features.shape == ((256, 6, 6) if name == "generator_pool5" else (4096,))
 
 
 def rows() -> dict[str, list[str]]:

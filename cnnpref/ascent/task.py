@@ -1,0 +1,168 @@
+"""A batch of targets with all that it takes to maximise them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from copy import deepcopy
+from dataclasses import dataclass
+from functools import partial
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor
+
+from cnnpref.ascent.objective import Objective
+from cnnpref.ascent.variables import Draws, Features, Generator, Pixels, Variables, image_size
+from cnnpref.errors import UserError
+from cnnpref.geometry import Box
+from cnnpref.nets.net import Net
+from cnnpref.nets.readout import Readout
+from cnnpref.optim.problem import Evaluation, Observe
+
+Initial = Sequence[npt.ArrayLike] | None
+
+
+@dataclass(frozen=True)
+class Moment:
+    """What an observer sees after an iteration (gd) or an evaluation (lbfgs).
+
+    Attributes:
+        count: iterations or evaluations so far.
+        variables: pixels in the net's input space or generator features, (B, ...): after the
+            update for gd, those that were evaluated for lbfgs.
+        activations: of each row, before the update, (B,).
+        images: gives the RGB images (B, H, W, 3) that the original would return now: with gd
+            after the update, else those that were evaluated.
+    """
+
+    count: int
+    variables: Tensor
+    activations: Tensor
+    images: Callable[[], npt.NDArray[np.float32]]
+
+
+@dataclass(frozen=True)
+class Scene:
+    """What a method makes its variables for.
+
+    Attributes:
+        net: the network.
+        box: the part of its image that the units see.
+        generator: makes images, if one was given.
+        faithful: compute all that Caffe would.
+    """
+
+    net: Net
+    box: Box
+    generator: Generator | None = None
+    faithful: bool = False
+
+    @property
+    def size(self) -> tuple[int, int]:
+        """(H, W) of the image."""
+        return image_size(self.net)
+
+    def pixels(self, canvas: Box | None = None, blank: bool = False) -> Pixels:
+        """Pixels of a part of the image, or of all of it; see `Pixels`."""
+        return Pixels(self.net, canvas, self.box, blank)
+
+    def features(self) -> Features:
+        """The features of the generator.
+
+        Raises:
+            UserError: there is none, or it does not fit the net.
+        """
+        if self.generator is None:
+            raise UserError(
+                "the method needs a generator; give `generator`, or choose a method on pixels"
+            )
+        return Features(self.net, self.generator, self.box, whole=self.faithful)
+
+
+class Task:
+    """The rows of a batch: their targets, variables and random numbers.
+
+    Attributes:
+        draws: the random source of each row.
+        variables: what varies.
+    """
+
+    def __init__(
+        self,
+        net: Net,
+        objective: Objective,
+        readout: Readout,
+        variables: Variables,
+        draws: Sequence[Draws],
+        initial: Initial = None,
+    ) -> None:
+        self.net, self.objective, self.readout = net, objective, readout
+        self.variables, self.draws, self.initial = variables, draws, initial
+        self.watch: Observe | None = None
+        self._whole = self._part = tuple(range(len(objective))), objective, readout
+
+    def twice(self) -> Task:
+        """A single row, and the same once more."""
+        initial = None if self.initial is None else [*self.initial, *self.initial]
+        draws = [*self.draws, *deepcopy(list(self.draws))]
+        objective, readout = self.objective.rows([0, 0]), self.readout.rows([0, 0])
+        return Task(self.net, objective, readout, self.variables, draws, initial)
+
+    def watched(self, observe: Callable[[Moment], None], updated: bool, rows: int) -> None:
+        """Let an observer see the first rows: updated variables, or those last evaluated."""
+
+        def watch(count: int, x: Tensor, activations: Tensor) -> None:
+            shown = (x if updated else self._x)[:rows]
+            images = partial(self.variables.images, shown)
+            observe(Moment(count, x[:rows], activations[:rows], images))
+
+        self.watch = watch
+
+    def start(self) -> Tensor:
+        """Where the rows start, (B, ...)."""
+        return self.variables.start(self.draws, self.initial)
+
+    def noise_norms(self) -> Tensor:
+        """The norm of a noise image of each row, (B,)."""
+        return torch.tensor([np.linalg.norm(self.variables.noise(each)) for each in self.draws])
+
+    def evaluate(self, x: Tensor, rows: Sequence[int]) -> Evaluation:
+        """One pass of the net: the variables of some rows to activation, loss and gradient."""
+        count = len(self._whole[0])
+        if len(rows) == 1 < count and x.device.type == "cpu":
+            # a single row is summed in another order than several: it never is alone
+            both = self.evaluate(torch.cat([x, x]), [*rows, *rows])
+            return Evaluation(*(each[:1] for each in both))
+        x = x.detach()
+        if len(rows) == count:
+            self._x = x
+        else:
+            self._x = self._x.index_copy(0, torch.tensor(rows, device=x.device), x)
+        x.requires_grad_()
+        score, activation = self._score(x, rows)
+        if not score.requires_grad:
+            raise UserError(
+                f"the image cannot influence layer {self.objective.layer!r} of {self.net.name!r}: "
+                "its gradient is zero everywhere; choose another layer"
+            )
+        (gradient,) = torch.autograd.grad(-score.sum(), x)
+        return Evaluation(activation, -score.detach(), gradient)
+
+    @torch.no_grad()
+    def activation(self, x: Tensor) -> Tensor:
+        """The activations (B,) of all rows alone."""
+        return self._score(x, range(len(x)))[1]
+
+    def _score(self, x: Tensor, rows: Sequence[int]) -> tuple[Tensor, Tensor]:
+        _, objective, readout = self._of(tuple(rows))
+        return objective.score(readout(self.variables.net_input(x)))
+
+    def _of(self, rows: tuple[int, ...]) -> tuple[tuple[int, ...], Objective, Readout]:
+        """Some rows with their objective and readout; the last ones are kept."""
+        everything, objective, readout = self._whole
+        if rows == everything:
+            return self._whole
+        if rows != self._part[0]:
+            self._part = rows, objective.rows(rows), readout.rows(rows)
+        return self._part

@@ -1,0 +1,90 @@
+"""What a method is."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any, ClassVar, Generic, TypeVar
+
+from cnnpref.methods.options import Options
+from cnnpref.optim.schedule import Linear
+
+if TYPE_CHECKING:  # methods are planned without PyTorch
+    import numpy.typing as npt
+
+    from cnnpref.ascent.task import Scene, Task
+    from cnnpref.ascent.variables import Variables
+    from cnnpref.optim.problem import Optimum
+
+O = TypeVar("O", bound=Options)  # noqa: E741
+
+
+class Method(ABC, Generic[O]):
+    """A way to find the images that units prefer: its options, what it takes, how it goes.
+
+    All that is particular to a method stands in its class; whatever plans, runs or shows results
+    asks here. An object of it is put into `registry.METHODS`.
+
+    Attributes:
+        name: in configs, keys and file names: lower-case letters, digits and '_'.
+        options: the class of its options.
+        presets: {preset: {option: value}}, for each name in `PRESETS`.
+        needs_generator: it searches among the images of a generator.
+        shows_update: an observer sees the image after an iteration's update, not the one that was
+            evaluated.
+        bytes_per_variable: what a unit takes in memory for each number that varies, without the
+            passes of the net.
+        operations_per_variable: what a step takes for each of them, in floating point operations.
+    """
+
+    name: ClassVar[str]
+    options: type[O]
+    presets: ClassVar[Mapping[str, Mapping[str, Any]]]
+    needs_generator: ClassVar[bool] = False
+    shows_update: ClassVar[bool] = False
+    bytes_per_variable: ClassVar[int]
+    operations_per_variable: ClassVar[int]
+
+    @abstractmethod
+    def iterations(self, options: O) -> int:
+        """How many there are at most."""
+
+    @abstractmethod
+    def shortened(self, options: O, iterations: int) -> O:
+        """The same with fewer iterations and no second start, to be timed."""
+
+    def evaluations(self, options: O) -> int:
+        """How often the net is evaluated, at most or about."""
+        return self.iterations(options)
+
+    def precision(self, options: O) -> str:
+        """Of products, where the device has a choice: "float32" or "tf32"."""
+        return "float32"
+
+    def initial(self, options: O) -> npt.ArrayLike | None:
+        """The image to start from, where the user gives none; None: the variables' own noise."""
+        return None
+
+    @abstractmethod
+    def variables(self, options: O, scene: Scene) -> Variables:
+        """What varies, and how the net's input is made of it."""
+
+    @abstractmethod
+    def optimise(self, options: O, task: Task) -> Optimum:
+        """Maximise a batch of targets; each row goes its own way."""
+
+    def default_preset(self, shape: Sequence[int], position: str | Sequence[int]) -> str:
+        """The preset for a target: "lower" for one position of a map, "higher" for anything else.
+
+        Args:
+            shape: of the layer, (C, H, W) or (C,).
+            position: the unit's: "center", (y, x), or "all" = the sum over the map.
+        """
+        single = len(shape) == 3 and shape[1] * shape[2] > 1 and position != "all"
+        return "lower" if single else "higher"
+
+
+def schedule(options: Any, name: str) -> Linear:
+    """The option `<name>_start` to `<name>_end`, linear over `iter_n` iterations."""
+    ends = getattr(options, f"{name}_start"), getattr(options, f"{name}_end")
+    return Linear(*ends, options.iter_n)
