@@ -11,7 +11,13 @@ __version__ = version("cnnpref")
 # Where the public names live: imported on first use, so that commands which need no PyTorch
 # start without it.
 _PUBLIC = {
+    "DgnGdOptions": "cnnpref.methods",
+    "DgnLbfgsOptions": "cnnpref.methods",
+    "GdOptions": "cnnpref.methods",
+    "Generator": "cnnpref.ascent.variables",
     "InputSpace": "cnnpref.input_space",
+    "LbfgsOptions": "cnnpref.methods",
+    "Moment": "cnnpref.ascent.task",
     "Net": "cnnpref.nets.net",
     "Objective": "cnnpref.ascent.objective",
     "Solution": "cnnpref.ascent.solution",
@@ -21,6 +27,7 @@ _PUBLIC = {
     "load_pycaffe": "cnnpref.nets.pycaffe",
     "load_torch": "cnnpref.nets.pytorch",
     "maximise": "cnnpref.maximisation",
+    "resolve": "cnnpref.methods",
 }
 __all__ = ["__version__", *sorted(_PUBLIC)]
 

@@ -75,8 +75,8 @@ def _blur_matrix(size: int, sigma: float, like: Tensor) -> Tensor:
     """(size, size): row i holds the weights of the pixels that blur into pixel i."""
     kernel = _kernel(sigma).to(like.dtype)
     taps = torch.arange(len(kernel)) - len(kernel) // 2
-    sources = (torch.arange(size)[:, None] + taps) % (2 * size)
-    mirrored = torch.minimum(sources, 2 * size - 1 - sources)  # ... c b a | a b c ... | c b a ...
+    places = (torch.arange(size)[:, None] + taps) % (2 * size)
+    mirrored = torch.minimum(places, 2 * size - 1 - places)  # ... c b a | a b c ... | c b a ...
     matrix = torch.zeros(size, size, dtype=like.dtype)
     return matrix.scatter_add_(1, mirrored, kernel.expand(size, -1)).to(like.device)
 

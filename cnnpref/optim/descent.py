@@ -55,12 +55,12 @@ def descend(
     patience: int = 0,
     observe: Observe | None = None,
 ) -> Optimum:
-    """`rate.steps` iterations of v = momentum * v + g; x = x - rate * v.
+    """`rate.iterations` times v = momentum * v + g; x = x - rate * v.
 
     Args:
         evaluate: values and gradients; larger values count as better.
         x: start, (B, ...).
-        rate: schedule of the step length; its `steps` is the number of iterations.
+        rate: schedule of the step length; as long as there are iterations.
         momentum: schedule of the share of the last step that is kept.
         steps: what else happens in an iteration.
         normalise: divide each row's gradient by its mean absolute value.
@@ -70,11 +70,11 @@ def descend(
     Returns:
         Optimum; a row whose value or gradient is not finite keeps its last finite iterate.
     """
-    record, v = _Record(x, rate.steps, patience), torch.zeros_like(x)
+    record, v = _Record(x, rate.iterations, patience), torch.zeros_like(x)
     rows: Sequence[int] = range(len(x))
     values, g, size = x.new_zeros(len(x)), torch.zeros_like(x), x.new_zeros(len(x))
     x, spare, seen, portions = x.clone(), torch.empty_like(x), torch.empty_like(x), _portions(x)
-    for t in range(rate.steps):
+    for t in range(rate.iterations):
         for part in portions if steps.shift else ():
             seen[part] = _moved(steps.shift, x[part], t, part)
         values, g = _evaluated(evaluate, seen if steps.shift else x, rows, values, g)
@@ -161,9 +161,9 @@ def _updated(
 class _Record:
     """Trace, best iterate and state of every row; on the device, without looking at values."""
 
-    def __init__(self, x: Tensor, steps: int, patience: int) -> None:
+    def __init__(self, x: Tensor, iterations: int, patience: int) -> None:
         self.patience = patience
-        self.trace = torch.full((len(x), steps), torch.nan, device=x.device)
+        self.trace = torch.full((len(x), iterations), torch.nan, device=x.device)
         self.best, self.peak = x.clone(), torch.full((len(x),), -torch.inf, device=x.device)
         self.finite = torch.ones(len(x), dtype=torch.bool, device=x.device)
         self.moved = torch.zeros_like(self.finite)

@@ -7,11 +7,11 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class Linear:
-    """`start + t * (end - start) / steps` for t = 0 .. steps - 1; `end` itself is never reached."""
+    """`start + t * (end - start) / iterations` for t = 0 .. iterations - 1; `end` itself is never reached."""
 
     start: float
     end: float
-    steps: int
+    iterations: int
 
     def __call__(self, t: int) -> float:
-        return self.start + t * (self.end - self.start) / self.steps
+        return self.start + t * (self.end - self.start) / self.iterations
