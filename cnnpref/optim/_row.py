@@ -1,4 +1,4 @@
-"""One row's course: what it does next, by the few numbers that are known of it."""
+"""One row of a batch: what it does next, by the few numbers that are known of it."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ _FARTHEST = 1e10  # step of a line search
 
 
 @dataclass
-class Course:
+class Row:
     """From line search to line search, until the row stops.
 
     Attributes:
-        row: its number in the whole batch.
+        number: its place in the whole batch.
         maxiter: most iterations.
         bounded: some variable has a bound.
         boxed: every variable has two.
@@ -35,7 +35,7 @@ class Course:
         done: it has stopped.
     """
 
-    row: int
+    number: int
     maxiter: int
     bounded: bool
     boxed: bool

@@ -18,7 +18,7 @@ from cnnpref.optim._direction import model_minimum
 from cnnpref.optim._history import History
 from cnnpref.optim._ragged import close_gaps
 from cnnpref.optim._record import Record
-from cnnpref.optim._row import Course
+from cnnpref.optim._row import Row
 from cnnpref.optim.problem import Evaluate, Observe, Optimum
 
 _WIDTH = 16  # the history wants a multiple of it
@@ -70,19 +70,19 @@ class _Solver:
         start = box.clip(_wide(x))
         self._history = History(len(x), start.shape[1], x.device)
         bounded, self._boxed = box.is_bounded, box.is_closed
-        self._courses = [Course(row, maxiter, bounded, self._boxed) for row in range(len(x))]
+        self._rows = [Row(number, maxiter, bounded, self._boxed) for number in range(len(x))]
         self._point, told = self._look(start)
         self._target, self._way = start, torch.zeros_like(start)
-        for course, (finite, value, _, steepness) in zip(self._courses, told, strict=True):
-            course.begin(finite, value, steepness)
+        for row, (finite, value, _, steepness) in zip(self._rows, told, strict=True):
+            row.begin(finite, value, steepness)
         self._settle()
 
     def run(self) -> Tensor:
         """Until every row has stopped; their last iterates, (B, ...)."""
-        while self._courses:
+        while self._rows:
             while self._places("turns"):
                 self._turn()
-            if self._courses:
+            if self._rows:
                 self._advance()
         return self._last
 
@@ -91,30 +91,30 @@ class _Solver:
         self._target, way, slopes = model_minimum(self._history, self._box, self._point)
         self._way = way
         lengths = [math.nan] * len(way) if self._boxed else way.norm(dim=1).tolist()
-        for course, slope, length in zip(self._courses, slopes.tolist(), lengths, strict=True):
-            if course.turns:
-                course.turn(slope, length)
+        for row, slope, length in zip(self._rows, slopes.tolist(), lengths, strict=True):
+            if row.turns:
+                row.turn(slope, length)
         self._settle()
 
     def _advance(self) -> None:
         """Evaluate one more step of every row."""
         point, told = self._look(self._trials(), self._way)
-        needed = any(c.needs_room(*seen) for c, seen in zip(self._courses, told, strict=True))
+        needed = any(c.needs_room(*seen) for c, seen in zip(self._rows, told, strict=True))
         rooms = self._point.longest(self._way).tolist() if needed else [math.inf] * len(told)
-        for course, seen, room in zip(self._courses, told, rooms, strict=True):
-            course.judge(*seen, room)
+        for row, seen, room in zip(self._rows, told, rooms, strict=True):
+            row.judge(*seen, room)
         moved = self._places("moves")
-        learnt = [place for place in moved if self._courses[place].curvature]
+        learnt = [place for place in moved if self._rows[place].curvature]
         if learnt:
             s, y = point.x - self._point.x, self._point.descent - point.descent
-            curvatures = [self._courses[place].curvature for place in learnt]
+            curvatures = [self._rows[place].curvature for place in learnt]
             self._history.append(learnt, s, y, curvatures)
         self._point = _put(self._point, moved, point)
         self._settle()
 
     def _trials(self) -> Tensor:
         """The points to evaluate; where the step is whole, the target to the last digit."""
-        steps = [course.search.step for course in self._courses]
+        steps = [row.search.step for row in self._rows]
         partial = [place for place, step in enumerate(steps) if step != 1]
         x, shares = self._point.x[partial], self._way.new_tensor(steps)[partial, None]
         points = self._target.clone() if partial else self._target
@@ -128,7 +128,7 @@ class _Solver:
 
         Without a way, the slope is that along the steepest descent.
         """
-        rows, x = [course.row for course in self._courses], self._narrow(points)
+        rows, x = [row.number for row in self._rows], self._narrow(points)
         found = self._evaluate(x, rows)
         point = self._box.point(points, _wide(found.gradient).neg_())
         slopes = -torch.linalg.vecdot(point.descent, point.descent if way is None else way)
@@ -142,19 +142,19 @@ class _Solver:
         forgetting, done = self._places("forgets"), self._places("done")
         self._history.forget(forgetting)
         for place in forgetting:
-            self._courses[place].forgets = False
+            self._rows[place].forgets = False
         if not done:
             return
         for place in done:
-            self._last[self._courses[place].row] = self._narrow(self._point.x[place : place + 1])[0]
+            self._last[self._rows[place].number] = self._narrow(self._point.x[place : place + 1])[0]
         self._point = Point(*(close_gaps(part, done) for part in self._point))
         self._target, self._way = close_gaps(self._target, done), close_gaps(self._way, done)
         self._history.close_gaps(done)
-        self._courses = close_gaps(self._courses, done)
+        self._rows = close_gaps(self._rows, done)
 
     def _places(self, state: str) -> list[int]:
         """The rows of which something is the case."""
-        return [place for place, course in enumerate(self._courses) if getattr(course, state)]
+        return [place for place, row in enumerate(self._rows) if getattr(row, state)]
 
     def _narrow(self, points: Tensor) -> Tensor:
         """(B, N) as the variables that were given, (B, ...)."""

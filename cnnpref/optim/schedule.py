@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class Linear:
-    """`start + t * (end - start) / iterations` for t = 0 .. iterations - 1; `end` itself is never reached."""
+    """`start + t * (end - start) / iterations` for t = 0, 1, ...: `end` itself is never reached."""
 
     start: float
     end: float
