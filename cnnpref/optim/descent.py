@@ -9,9 +9,9 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from cnnpref.optim._trace import Trace
 from cnnpref.optim.problem import Evaluate, Observe, Optimum, per_row
 from cnnpref.optim.schedule import Linear
-from cnnpref.status import Status
 
 _CHECK_EVERY = 10  # iterations between looks at whether any row still runs: a look stalls a GPU
 _CACHED = 640_000  # numbers: with what is made of them they still fit a CPU's cache (measured)
@@ -80,7 +80,7 @@ def descend(
         values, g = _evaluated(evaluate, seen if steps.shift else x, rows, values, g)
         for part in portions:
             size[part] = g[part].flatten(1).abs().mean(1)
-        running = record.add(t, x, values, size)
+        running = record.add_iterate(t, x, values, size)
         scale = torch.where(size > 0, size, 1) if normalise else torch.ones_like(size)
         now = _Iteration(t, rate(t), momentum(t), scale, steps)
         for part in portions:
@@ -93,7 +93,7 @@ def descend(
             rows = running.nonzero()[:, 0].tolist()
             if not rows:
                 break
-    return record.optimum(x)
+    return record.optimum(x, record.best)
 
 
 def _portions(x: Tensor) -> list[slice]:
@@ -158,34 +158,21 @@ def _updated(
     return x
 
 
-class _Record:
-    """Trace, best iterate and state of every row; on the device, without looking at values."""
+class _Record(Trace):
+    """Also the best iterate of every row, and whether it still rises."""
 
     def __init__(self, x: Tensor, iterations: int, patience: int) -> None:
+        super().__init__(x, iterations)
         self.patience = patience
-        self.trace = torch.full((len(x), iterations), torch.nan, device=x.device)
         self.best, self.peak = x.clone(), torch.full((len(x),), -torch.inf, device=x.device)
-        self.finite = torch.ones(len(x), dtype=torch.bool, device=x.device)
-        self.moved = torch.zeros_like(self.finite)
         self.risen = torch.zeros_like(self.peak)  # iteration of the highest value
 
-    def add(self, t: int, x: Tensor, values: Tensor, size: Tensor) -> Tensor:
+    def add_iterate(self, t: int, x: Tensor, values: Tensor, size: Tensor) -> Tensor:
         """Take down iteration t; say which rows still run, (B,)."""
-        self.finite = self.finite & values.isfinite() & size.isfinite()
-        self.moved = self.moved | (size > 0)
-        rising = self.risen + self.patience >= t
-        running = self.finite & rising if self.patience else self.finite
-        self.trace[:, t] = torch.where(running, values, torch.nan)
+        rising = self.risen + self.patience >= t if self.patience else None
+        running = self.add(t, values, size, rising)
         better = running & (values > self.peak)
         self.peak = torch.where(better, values, self.peak)
         self.risen = torch.where(better, t, self.risen)
         _overwrite(self.best, better, x)
         return running
-
-    def optimum(self, x: Tensor) -> Optimum:
-        states = zip(self.finite.tolist(), self.moved.tolist(), strict=True)
-        statuses = [
-            Status.DIVERGED if not finite else Status.OK if moved else Status.ZERO_GRADIENT
-            for finite, moved in states
-        ]
-        return Optimum(x, self.best, self.trace, statuses)
