@@ -13,12 +13,13 @@ import numpy as np
 import numpy.typing as npt
 import torch
 from scipy.ndimage import gaussian_filter
-from scipy.optimize import Bounds, minimize
+from scipy.optimize import minimize
 
 from cnnpref.nets.caffe import CaffeNet
 
 Array = npt.NDArray[np.float64]
 Options = Mapping[str, Any]
+Bounds = Sequence[tuple[float | None, float | None]]
 
 # The defaults of the original's functions.
 GD = {
@@ -269,20 +270,20 @@ def lbfgs(
     def passed(x: Array) -> tuple[Array, float, float, Array]:
         return x, *target.passed(x)
 
-    return minimised(passed, target, start, Bounds(low, high), maxiter)
+    return minimised(passed, target, start, list(zip(low, high, strict=True)), maxiter)
 
 
 def dgn_lbfgs(
     maker: Maker,
     draws: np.random.RandomState,
     initial: npt.ArrayLike | None,
-    bounds: Sequence[tuple[float, float]] | None,
+    bounds: Bounds | None,
     maxiter: int,
 ) -> Run:
     """L-BFGS-B on a generator's features."""
     start = maker.features(draws, initial)
-    pairs = np.array([(0.0, 100.0)] * start.size if bounds is None else bounds)
-    return minimised(maker.passed, maker.target, start, Bounds(*pairs.T), maxiter)
+    bounds = [(0.0, 100.0)] * start.size if bounds is None else bounds
+    return minimised(maker.passed, maker.target, start, bounds, maxiter)
 
 
 def minimised(

@@ -38,6 +38,7 @@ MAKER = (
     .replace("kernel_size: 4", "kernel_size: 5")
 )
 
+MAXITER = 4  # of L-BFGS-B
 PLAIN: Options = {
     "iter_n": 12,
     "lr_start": 1.5,
@@ -110,7 +111,12 @@ DGN_GD: dict[str, Options] = {
     | {"feat_lower_bound": FEATURES - 2.0, "feat_upper_bound": FEATURES + 2.0},
     "everything": DGN_EVERYTHING,
 }
-FEATURE_BOUNDS = [(i % 3, 6.0 + i) for i in range(16)]  # of dgn_lbfgs
+FEATURE_BOUNDS = [(i % 3 or None, 6.0 + i if i % 4 else None) for i in range(16)]
+DGN_LBFGS = {
+    "defaults": (None, None),
+    "bounds": (FEATURE_BOUNDS, None),
+    "a large feature": (None, np.where(np.arange(16) == 6, 90, FEATURES)),
+}
 IMAGES = {
     "black": np.zeros((20, 24, 3)),
     "ramp": np.arange(20 * 24 * 3).reshape(20, 24, 3) / 6,
@@ -169,16 +175,16 @@ def dgn_gd_runs(made: Maker, options: Options, initial: Any = None) -> tuple[Run
 
 
 def lbfgs_runs(layer: str, initial: Any = None) -> tuple[Run, Run]:
-    options = {"maxiter": 6, "disp": False}
+    options = {"maxiter": MAXITER, "disp": False}
     ours = watched(prefer_img_lbfgs.generate_image, *target(layer), initial, **options)
-    return ours, oracle.lbfgs(target(layer), draws(), initial, 6)
+    return ours, oracle.lbfgs(target(layer), draws(), initial, MAXITER)
 
 
-def dgn_lbfgs_runs(layer: str, bounds: Any = None, initial: Any = None) -> tuple[Run, Run]:
-    made, options = maker(layer), {"maxiter": 6, "disp": False}
+def dgn_lbfgs_runs(layer: str, bounds: Any, initial: Any) -> tuple[Run, Run]:
+    made, options = maker(layer), {"maxiter": MAXITER, "disp": False}
     generate = prefer_img_dgn_lbfgs.generate_image
     ours = watched(generate, made.net, *made.target, initial, bounds, **options)
-    return ours, oracle.dgn_lbfgs(made, draws(), initial, bounds, 6)
+    return ours, oracle.dgn_lbfgs(made, draws(), initial, bounds, MAXITER)
 
 
 def errors(ours: Run, theirs: Run) -> tuple[float, float]:
@@ -227,9 +233,9 @@ def test_lbfgs(layer: str, start: str | None) -> None:
 
 
 @pytest.mark.parametrize("layer", SEARCHED)
-@pytest.mark.parametrize("bounds", [None, FEATURE_BOUNDS])
-def test_dgn_lbfgs(layer: str, bounds: Any) -> None:
-    check(*dgn_lbfgs_runs(layer, bounds))
+@pytest.mark.parametrize("name", DGN_LBFGS)
+def test_dgn_lbfgs(layer: str, name: str) -> None:
+    check(*dgn_lbfgs_runs(layer, *DGN_LBFGS[name]))
 
 
 def changed(name: str, options: Options) -> Options:
@@ -271,10 +277,8 @@ def main() -> None:
     for layer in SEARCHED:
         for start in (None, *IMAGES):
             runs[f"lbfgs {layer} {start}"] = partial(lbfgs_runs, layer, IMAGES.get(start))
-        for bounds in (None, FEATURE_BOUNDS):
-            runs[f"dgn_lbfgs {layer} {bounds and 'bounds'}"] = partial(
-                dgn_lbfgs_runs, layer, bounds
-            )
+        for name, given in DGN_LBFGS.items():
+            runs[f"dgn_lbfgs {layer} {name}"] = partial(dgn_lbfgs_runs, layer, *given)
     for name, run in runs.items():
         print(f"{name:36}", *(f"{error:9.1e}" for error in errors(*run())))
 
