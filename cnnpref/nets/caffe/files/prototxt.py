@@ -1,6 +1,7 @@
 """Reading a prototxt.
 
-The old formats of a prototxt are brought to the present one here: V1 `layers`, `input_dim`.
+The old formats of a prototxt are brought to the present one here: V1 `layers`, `input_dim`. Of what
+forks of Caffe added, each layer keeps a list, its field `unknown`.
 """
 
 from __future__ import annotations
@@ -12,6 +13,18 @@ from google.protobuf import text_format
 
 from cnnpref.errors import UserError
 from cnnpref.nets.caffe.files.schema import SCHEMA, TEST, Message, PathLike
+from cnnpref.nets.caffe.files.text import Unknown, find_unknown, without
+
+# Fields of forks that change no value that a layer gives: how it is computed, stored or trained.
+_HARMLESS = {
+    "engine",
+    "quantization_param",
+}
+_HARMLESS_INSIDE = {
+    "param",  # learning rates
+    "quantization_param",
+    "transform_param",  # what a data layer does to images before it gives them
+}
 
 
 def read_prototxt(path: PathLike) -> Message:
@@ -20,9 +33,8 @@ def read_prototxt(path: PathLike) -> Message:
     Raises:
         UserError: the file is missing or is not a prototxt; names line and column.
     """
-    net = SCHEMA["NetParameter"]()
     try:
-        text_format.Parse(read_bytes(path).decode("utf-8", "replace"), net)
+        net = _parse(read_bytes(path).decode("utf-8", "replace"))
     except text_format.ParseError as error:
         raise UserError(f"{path}: not a readable prototxt: {error}") from None
     net.name = net.name or Path(path).stem
@@ -31,6 +43,27 @@ def read_prototxt(path: PathLike) -> Message:
     del net.layer[:]
     net.layer.extend(kept)
     return net
+
+
+def _parse(text: str) -> Message:
+    net = SCHEMA["NetParameter"]()
+    try:
+        return text_format.Parse(text, net)
+    except text_format.ParseError:
+        found = find_unknown(text, net.DESCRIPTOR)
+    skipped = [each for each in found if each.path[0] in ("layer", "layers") or _is_harmless(each)]
+    net = text_format.Parse(without(text, skipped), SCHEMA["NetParameter"]())
+    for each in skipped:
+        if not _is_harmless(each):
+            layers = net.layer if each.path[0] == "layer" else net.layers
+            layers[each.place].unknown.append(f"{each} (line {each.line})")
+    return net
+
+
+def _is_harmless(unknown: Unknown) -> bool:
+    *above, name = unknown.path
+    inside = any(part in _HARMLESS_INSIDE or part.endswith("_filler") for part in above)
+    return name in _HARMLESS or inside
 
 
 def read_bytes(path: PathLike) -> bytes:
@@ -56,6 +89,7 @@ def _upgrade(net: Message) -> None:
         del net.input_dim[:]
 
 
+_V1_TYPE = "type: "
 # V1 type numbers whose present name is not the camel case of the old one.
 _RENAMED = {
     "ABSVAL": "AbsVal",
@@ -72,7 +106,7 @@ _RENAMED = {
 
 
 def _upgrade_layer(old: Message) -> Message:
-    kind = old.LayerType.Name(old.type)
+    kind = _v1_type(old)
     camel = "".join(word.capitalize() for word in kind.split("_"))
     new = SCHEMA["LayerParameter"](type=_RENAMED.get(kind, camel))
     for field, value in old.ListFields():
@@ -82,9 +116,21 @@ def _upgrade_layer(old: Message) -> Message:
         elif field.name == "blob_share_mode":
             for index, mode in enumerate(value):
                 _param(new, index).share_mode = mode
+        elif field.name == "unknown":
+            new.unknown.extend(text for text in value if not _is_v1_type(text))
         elif field.name not in ("type", "blobs_lr", "weight_decay"):
             _copy_field(new, field.name, value)
     return new
+
+
+def _v1_type(old: Message) -> str:
+    """The name of its type; one that the schema does not have is among what is unknown."""
+    stated = (text.removeprefix(_V1_TYPE).split()[0] for text in old.unknown if _is_v1_type(text))
+    return next(stated, old.LayerType.Name(old.type))
+
+
+def _is_v1_type(unknown: str) -> bool:
+    return unknown.startswith(_V1_TYPE)
 
 
 def _param(layer: Message, index: int) -> Message:

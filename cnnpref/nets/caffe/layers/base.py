@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from cnnpref.errors import UserError, suggest
+from cnnpref.errors import suggest
 from cnnpref.geometry import Mask, Reach, Same, Span, anywhere, pull_back
 from cnnpref.nets.caffe.files.caffemodel import Weights
 from cnnpref.nets.caffe.files.schema import Message
@@ -53,6 +53,10 @@ class Patch:
     edges: Sequence[tuple[Span, Span]]
 
 
+class UnsupportedError(Exception):
+    """A layer that Caffe, or a fork of it, knows and we do not; what does not need it works."""
+
+
 def _no_weights(_layer: Layer, *_shapes: Shape) -> list[Blob]:
     return []
 
@@ -62,12 +66,14 @@ class Layer:
 
     Subclasses are registered under Caffe's type name by `@layer("Type")` and define `forward`,
     which is also run on meta tensors to infer shapes: it must follow the sizes of its inputs.
-    Wrong parameters or shapes raise ValueError; the net adds the layer's name.
+    Wrong parameters or shapes raise ValueError; the net adds the layer's name. What is right in
+    some Caffe, but unknown here, raises UnsupportedError.
     """
 
     shares_memory: ClassVar[bool] = False  # the top is another view of the bottom's memory
     keeps_top: ClassVar[bool] = True  # its gradient needs what it gave
     bottoms: ClassVar[tuple[int, float]]  # how many it takes, at least and at most
+    mixes_images: str = ""  # why its tops for an image depend on the others of the batch, if so
     is_relu: bool = False  # it makes max(x, 0) of its bottom x, and nothing else
     commutes_with_relu: bool = False  # it gives the same before as after, gradients included
 
@@ -171,20 +177,17 @@ def make_layer(message: Message) -> Layer:
     """The Layer for one prototxt entry.
 
     Raises:
-        UserError: the type is unknown; names the layer, the nearest types and all of them.
+        UnsupportedError: its type, or one of its fields, is unknown; names the nearest types.
     """
-    if message.type not in REGISTRY:
-        raise UserError(
-            f"layer {message.name!r}: unknown type {message.type!r}"
-            f"{suggest(message.type, REGISTRY)}; {_next_step(message.type)}"
-        )
-    return REGISTRY[message.type](message)
-
-
-def _next_step(kind: str) -> str:
-    if kind.endswith(("Data", "Loss", "Accuracy")):
-        return "layers of this kind are for training: give the deploy prototxt, which has none"
-    return f"known types: {', '.join(sorted(REGISTRY))}"
+    kind = message.type
+    if kind.endswith(("Loss", "Accuracy")):
+        raise UnsupportedError(f"type {kind!r} only trains and tests nets: its values are no units")
+    if kind not in REGISTRY:
+        raise UnsupportedError(f"unknown type {kind!r}{suggest(kind, REGISTRY)}")
+    if message.unknown:
+        fields = ", ".join(message.unknown)
+        raise UnsupportedError(f"type {kind!r} with unknown fields, which may matter: {fields}")
+    return REGISTRY[kind](message)
 
 
 def canonical_axis(axis: int, ndim: int) -> int:
