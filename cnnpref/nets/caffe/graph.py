@@ -21,17 +21,22 @@ from torch import Tensor
 from cnnpref.errors import UserError, suggest
 from cnnpref.nets.caffe.files.schema import Message
 from cnnpref.nets.caffe.layers import (  # noqa: F401  (they register layer types)
+    combine,
     convolution,
+    crop,
     elementwise,
+    indexing,
     normalisation,
     pooling,
     reduction,
+    resize,
 )
 from cnnpref.nets.caffe.layers.base import (
     Blob,
     Layer,
     Patch,
     Shape,
+    Source,
     UnsupportedError,
     make_layer,
     require,
@@ -81,9 +86,13 @@ def _depends_on(layer: str) -> str:
 
 def layer_error(layer: Layer, error: Exception, bottoms: Sequence[Shape]) -> UserError:
     """The error of a layer, said with its name, type and bottoms."""
-    reason = str(error).splitlines()[0]
+    return UserError(f"layer {layer.name!r} ({layer.kind}) {_explained(error, bottoms)}")
+
+
+def _explained(error: Exception, bottoms: Sequence[Shape]) -> str:
+    """What an error says, in one line, with the bottoms."""
     shapes = " ".join(str(list(s)) for s in bottoms)
-    return UserError(f"layer {layer.name!r} ({layer.kind}) on {shapes}: {reason}")
+    return f"on {shapes}: {str(error).splitlines()[0]}"
 
 
 class Graph:
@@ -114,6 +123,7 @@ class Graph:
         self._sources: dict[str, int] = {}  # blob -> its present value, for the layers to come
         self._memory: list[int] = []  # of every value: values that are views of one have the same
         self._read: set[int] = set()
+        self._makers: dict[int, Layer] = {}  # of values
         self._lost: dict[str, str] = {}  # blob without a value -> the layer that is the cause
         self._mixed: dict[int, str] = {}  # value that depends on other images -> the cause
         self._add_inputs(f"net {self.name!r}", message.input, message.input_shape)
@@ -192,6 +202,7 @@ class Graph:
     def _add_node(self, entry: Message) -> None:
         layer = make_layer(entry)
         bottoms = [self._bottom(entry, blob) for blob in entry.bottom]
+        layer.sources = [Source(b, self._makers.get(b)) for b in bottoms]
         shapes = self._infer(layer, [self.shapes[b] for b in bottoms])
         tops = []
         for blob, shape in zip(entry.top, shapes, strict=True):
@@ -201,6 +212,7 @@ class Graph:
             )
             tops.append(self._add_value(shape, None if shared is None else self._memory[shared]))
         self._read.update(bottoms)
+        self._makers.update(dict.fromkeys(tops, layer))
         self.nodes.append(Node(layer, bottoms, tops))
         self._name(layer, bottoms, tops)
         for blob, top in zip(entry.top, tops, strict=True):
@@ -238,6 +250,10 @@ class Graph:
             for top in tops:
                 require(min(top, default=1) > 0, f"too small for it: the top would be {list(top)}")
         except (ValueError, RuntimeError, TypeError) as error:
+            if layer.fork:  # another one may know it by the same name
+                raise UnsupportedError(
+                    f"type {layer.kind!r} {_explained(error, bottoms)}"
+                ) from None
             raise layer_error(layer, error, bottoms) from None
         self._want(layer, wanted)
         layer.bottom_shapes, layer.top_shapes = bottoms, tops

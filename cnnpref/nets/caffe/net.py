@@ -134,7 +134,7 @@ def read_graph(prototxt: PathLike) -> Graph:
     """The layers of a prototxt, without weights.
 
     Raises:
-        UserError: the file is missing or no prototxt; a layer is wrongly set; none is known.
+        UserError: the file is missing or no prototxt; a layer is wrongly set; none can be computed.
     """
     return Graph(read_prototxt(prototxt))
 

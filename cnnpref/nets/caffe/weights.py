@@ -24,6 +24,8 @@ _PERMISSIVE = SCHEMA["ParamSpec"].PERMISSIVE
 def load_weights(graph: Graph, caffemodel: PathLike | None, device: torch.device) -> None:
     """Give every layer its weights: of the file by layer name, or else of its fillers.
 
+    Fillers that draw random numbers are for training: what they would fill is 0.
+
     Layers that only the file has are ignored. Weights shared by name (`param { name }`) are one
     tensor, with the content of the last layer in the file that holds them.
 
@@ -31,7 +33,7 @@ def load_weights(graph: Graph, caffemodel: PathLike | None, device: torch.device
         UserError: number or shape of a layer's blobs differ; no layer matches at all.
 
     Warns:
-        UserWarning: layers that the file does not have keep their fillers' values.
+        UserWarning: layers that the file does not have.
     """
     stored = stored_layers(caffemodel) if caffemodel is not None else {}
     # of layers with the same name the one that has weights: there is only one such
@@ -124,7 +126,16 @@ def _report_missing(graph: Graph, stored: Mapping[str, object], path: PathLike) 
         )
     if missing:
         warnings.warn(
-            f"{path} has no weights for {', '.join(missing)}: they keep their fillers' values",
+            f"{path} has no weights for {', '.join(missing)}: they keep their fillers' values"
+            f"{_random_fillers(graph, missing)}",
             UserWarning,
             stacklevel=4,
         )
+
+
+def _random_fillers(graph: Graph, layers: Sequence[str]) -> str:
+    """Which of the layers have fillers that draw random numbers."""
+    found = {
+        f"{name} ({blob.random})" for name in layers for blob in graph.wanted[name] if blob.random
+    }
+    return f", but 0 where these are random: {', '.join(sorted(found))}" if found else ""

@@ -27,6 +27,8 @@ FOREIGN = {
     layer("x", "ReLU", "conv", "relu_parm { }"): "type 'ReLU' with unknown fields",
     layer("x", "ReLU", "conv", "relu_param { slope: 1 }"): "may matter: relu_param slope (line 5)",
     layer("x", "Pooling", "conv", "pooling_param { pool: MEDIAN }"): "pool: MEDIAN (line 5)",
+    layer("x", "Pooling", "conv", "pooling_param { pool: STOCHASTIC }"): "STOCHASTIC pooling",
+    layer("x", "Interp", "conv"): "type 'Interp' on [1, 2, 6, 7]: height and width, zoom_factor or",
 }
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from math import prod
-from typing import Any, ClassVar, TypeVar
+from typing import Any, ClassVar, NamedTuple, TypeVar
 
 import numpy as np
 import torch
@@ -29,12 +29,33 @@ class Blob:
     filler: Message | None = None
     default: float = 0.0
 
+    def __post_init__(self) -> None:
+        if self.filler is not None and self.filler.type == "bilinear":
+            square = len(self.shape) == 4 and self.shape[2] == self.shape[3]
+            require(square, f"the bilinear filler is for square kernels, not {self.shape}")
+
     def filled(self) -> Weights:
-        """A constant filler's value, or else the default: random fillers are for training."""
+        """What a constant or bilinear filler gives; the default in place of random numbers."""
         value, filler = self.default, self.filler
+        if filler is not None and filler.type == "bilinear":
+            return np.broadcast_to(_bilinear(self.shape), self.shape)
         if filler is not None and filler.type == "constant" and filler.HasField("value"):
             value = filler.value
         return np.full(self.shape, value, np.float32)
+
+    @property
+    def random(self) -> str:
+        """The type of a filler that draws random numbers; "" for others."""
+        kind = self.filler.type if self.filler is not None else "constant"
+        return "" if kind in ("constant", "bilinear") else str(kind)
+
+
+def _bilinear(shape: Shape) -> Weights:
+    """A kernel (size, size) that interpolates between pixels, where its stride is size / 2."""
+    factor = (shape[3] + 1) // 2
+    centre = (shape[3] - 1) / (2 * factor)
+    weight = 1 - np.abs(np.arange(shape[3]) / factor - centre)
+    return np.asarray(weight[:, None] * weight, np.float32)
 
 
 @dataclass(frozen=True)
@@ -61,6 +82,13 @@ def _no_weights(_layer: Layer, *_shapes: Shape) -> list[Blob]:
     return []
 
 
+class Source(NamedTuple):
+    """Where a bottom comes from: a value of the graph, and the layer that makes it (or none)."""
+
+    value: int
+    layer: Layer | None
+
+
 class Layer:
     """One layer of a net.
 
@@ -73,6 +101,7 @@ class Layer:
     shares_memory: ClassVar[bool] = False  # the top is another view of the bottom's memory
     keeps_top: ClassVar[bool] = True  # its gradient needs what it gave
     bottoms: ClassVar[tuple[int, float]]  # how many it takes, at least and at most
+    fork: ClassVar[bool]  # not of Caffe itself, but of a fork
     mixes_images: str = ""  # why its tops for an image depend on the others of the batch, if so
     is_relu: bool = False  # it makes max(x, 0) of its bottom x, and nothing else
     commutes_with_relu: bool = False  # it gives the same before as after, gradients included
@@ -84,6 +113,7 @@ class Layer:
         self.weights: list[Tensor] = []
         self.bottom_shapes: list[Shape] = []  # with the declared batch, as those of the tops
         self.top_shapes: list[Shape] = []
+        self.sources: list[Source] = []  # of the bottoms
 
     # Signatures differ by type: one bottom, two, or any number.
     setup: Callable[..., list[Blob]] = _no_weights
@@ -162,12 +192,12 @@ REGISTRY: dict[str, type[Layer]] = {}
 _L = TypeVar("_L", bound=type[Layer])
 
 
-def layer(kind: str, least: int = 1, most: float = 1) -> Callable[[_L], _L]:
+def layer(kind: str, least: int = 1, most: float = 1, fork: bool = False) -> Callable[[_L], _L]:
     """Register a Layer class under Caffe's type name; it takes `least` to `most` bottoms."""
 
     def register(cls: _L) -> _L:
         REGISTRY[kind] = cls
-        cls.bottoms = least, most
+        cls.bottoms, cls.fork = (least, most), fork
         return cls
 
     return register
