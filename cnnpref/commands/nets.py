@@ -24,7 +24,7 @@ def info(config: str | None, prototxt: str | None, caffemodel: str | None) -> No
         raise click.UsageError("give either --config or --prototxt")
     given = {"prototxt": prototxt, "caffemodel": caffemodel}
     net = open_net(at_hand(read_config(config)["net"]) if config else given)
-    counts, width = net.weight_counts(), max(map(len, net.layers))
+    counts, width = net.weight_counts(), max(map(len, [*net.layers, *net.refused]))
     total = sum(weight.numel() for weight in net.parameters())
     click.echo(f"{net.name}: input {_sizes(net.input_shape)}, {total:,} weights")
     click.echo(f"{'layer':{width}}  {'shape':>16}  {'weights':>12}  field of the centre unit")
@@ -32,6 +32,8 @@ def info(config: str | None, prototxt: str | None, caffemodel: str | None) -> No
         weights = f"{counts[layer]:,}" if layer in counts else ""
         row = f"{layer:{width}}  {_sizes(shape):>16}  {weights:>12}  {_field(net, layer)}"
         click.echo(row.rstrip())
+    for layer, reason in net.refused.items():
+        click.echo(f"{layer:{width}}  cannot be computed: {reason}")
 
 
 def _field(net: Net, layer: str) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from types import MappingProxyType
 
 import numpy as np
 import numpy.typing as npt
@@ -26,6 +27,8 @@ class Net(ABC):
         name: what it calls itself.
         layers: ordered {layer: shape without the batch}, in execution order: each layer's own
             output, before any in-place layer that follows it.
+        refused: {layer: why its units cannot be had}, of layers that the net's definition has and
+            `layers` has not.
         blobs: ordered {blob: shape without the batch}, as they are after a full pass.
         input_shape: (3, H, W) of the image, without the batch; (n,) or (C, H, W) for a generator.
         space: how RGB pictures are encoded for the net.
@@ -34,6 +37,7 @@ class Net(ABC):
 
     name: str
     layers: Mapping[str, Shape]
+    refused: Mapping[str, str] = MappingProxyType({})
     blobs: Mapping[str, Shape]
     input_shape: Shape
     space: InputSpace
@@ -98,8 +102,13 @@ class Net(ABC):
         """The shape of a layer, without the batch.
 
         Raises:
-            UserError: the layer is unknown; names the nearest.
+            UserError: the layer cannot be computed; or it is unknown: names the nearest.
         """
+        if layer in self.refused:
+            raise UserError(
+                f"layer {layer!r} of the net {self.name!r} cannot be computed: "
+                f"{self.refused[layer]}"
+            )
         if layer not in self.layers:
             raise UserError(
                 f"unknown layer {layer!r}{suggest(layer, self.layers)}; "

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from math import prod
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -31,12 +31,14 @@ class NetDescription:
         sha256: {key of the config's section: digest of the file it names}; for what the section
             leaves to the zoo, what the zoo says of it; and what else of a net's definition
             determines its images.
+        refused: {layer: why its units cannot be had}, of layers that are not in `layers`.
     """
 
     layers: Mapping[str, Shape]
     input_shape: Shape
     weights: Mapping[str, int]
     sha256: Mapping[str, str]
+    refused: Mapping[str, str] = field(default_factory=dict)
 
 
 def open_net(section: Mapping[str, Any], device: str | torch.device = "cpu") -> Net:
@@ -88,7 +90,7 @@ def _described(prototxt: PathLike, sha256: Mapping[str, str]) -> NetDescription:
     graph = read_graph(prototxt)
     image = graph.shapes[next(iter(graph.inputs.values()))][1:]
     weights = {name: sum(prod(b.shape) for b in blobs) for name, blobs in graph.wanted.items()}
-    return NetDescription(graph.layer_shapes, image, weights, sha256)
+    return NetDescription(graph.layer_shapes, image, weights, sha256, graph.refused)
 
 
 def _open_zoo(section: Mapping[str, Any], device: str | torch.device) -> Net:

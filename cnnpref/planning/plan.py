@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import warnings
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
@@ -19,6 +20,7 @@ from cnnpref.planning.series import Batch, Origin, Series, escape
 # Part of every key. Raise it when the same config gives other images or other unit files.
 RESULTS_VERSION = 2
 
+_SHOWN = 5  # names of layers in a message
 UNIT_RANKS = (1, 3)  # of the layers that have units: (C,) and (C, H, W)
 
 
@@ -31,6 +33,7 @@ class NetDescription(Protocol):
         weights: how many numbers the weights of each layer are, where it has any.
         sha256: digests of the files that its section of the config names, by key; and, by key,
             what else the section stands for.
+        refused: why the units of other layers cannot be had, by layer.
     """
 
     @property
@@ -41,6 +44,8 @@ class NetDescription(Protocol):
     def weights(self) -> Mapping[str, int]: ...
     @property
     def sha256(self) -> Mapping[str, str]: ...
+    @property
+    def refused(self) -> Mapping[str, str]: ...
 
 
 Describe = Callable[[Mapping[str, Any]], NetDescription]
@@ -161,10 +166,16 @@ def _origin(config: Config, nets: Mapping[str, NetDescription], method: str) -> 
 
 def _wanted_layers(config: Config, net: NetDescription) -> Mapping[str, Any]:
     if config["layers"] == "all":
+        if net.refused:
+            warnings.warn(_left_out(net.refused), UserWarning, stacklevel=3)
         return {layer: None for layer, shape in net.layers.items() if len(shape) in UNIT_RANKS}
     wanted: Mapping[str, Any] = config["layers"]
     name = next(config["net"][key] for key in ("prototxt", "zoo", "torch") if key in config["net"])
     for layer in wanted:
+        if layer in net.refused:
+            raise UserError(
+                f"config: layers: {layer!r} of {name} cannot be computed: {net.refused[layer]}"
+            )
         if layer not in net.layers:
             raise UserError(
                 f"config: layers: {name} has no layer {layer!r}"
@@ -176,6 +187,16 @@ def _wanted_layers(config: Config, net: NetDescription) -> Mapping[str, Any]:
                 " only layers of shape (C, H, W) or (C,) have units"
             )
     return wanted
+
+
+def _left_out(refused: Mapping[str, str]) -> str:
+    """What `layers: all` says of the layers that cannot be computed, in one line."""
+    shown, others = list(refused)[:_SHOWN], len(refused) - _SHOWN
+    more = f" and {others} more" if others > 0 else ""
+    return (
+        f"layers: all leaves out what cannot be computed: {', '.join(shown)}{more};"
+        " 'cnnpref info' says why"
+    )
 
 
 def _series(

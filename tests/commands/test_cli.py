@@ -186,6 +186,17 @@ def test_info_lists_the_layers(tiny_config: Config) -> None:
     assert "input 3 x 12 x 12, 1,401 weights" in result.stdout
 
 
+def test_info_says_which_layers_cannot_be_computed_and_why(tiny_config: Config) -> None:
+    text = Path(tiny_config["net"]["prototxt"]).read_text()
+    Path("foreign.prototxt").write_text(text.replace('type: "ReLU"', 'type: "Python"'))
+    rows = call("info", "--prototxt", "foreign.prototxt").stdout.splitlines()
+    assert any(row.startswith("conv1 ") and "6 x 8 x 8" in row for row in rows)
+    assert any(
+        row.startswith("relu1 ") and "cannot be computed: unknown type 'Python'" in row
+        for row in rows
+    )
+
+
 def test_info_of_a_generator(tiny_net: Path) -> None:
     result = call("info", "--prototxt", str(tiny_net / "generator.prototxt"))
     assert result.exit_code == 0

@@ -55,8 +55,11 @@ BAD: dict[str, tuple[Callable[[Path, Config], Config], list[str]]] = {
         ["edited.prototxt", "7:28"],
     ),
     "unknown layer type": (
-        lambda p, c: edited(p, c, 'type: "ReLU"', 'type: "Relux"'),
-        ["relu1", "Relux"],
+        lambda p, c: {
+            **edited(p, c, 'type: "ReLU"', 'type: "Relux"'),
+            "layers": {"fc": {}},
+        },
+        ["layers: 'fc' of", "cannot be computed: it depends on layer 'relu1'"],
     ),
     "undefined variable": (
         lambda _, c: {**c, "net": {**c["net"], "prototxt": "${CNNPREF_NOWHERE}/a"}},

@@ -19,6 +19,7 @@ class Description:
     sha256: dict[str, str]
     input_shape: tuple[int, ...] = (3, 32, 32)
     weights: dict[str, int] = field(default_factory=lambda: {"conv1": 448, "fc6": 28100})
+    refused: dict[str, str] = field(default_factory=dict)
 
 
 NET = Description(
@@ -46,9 +47,9 @@ def plan(
     return make_plan(config, describe)
 
 
-def message(**config: Any) -> str:
+def message(description: Description = NET, **config: Any) -> str:
     with pytest.raises(UserError) as caught:
-        plan(**config)
+        plan(description, **config)
     text = str(caught.value)
     assert "\n" not in text
     return text

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -82,6 +83,24 @@ def test_bad_units(spec: Any, part: str) -> None:
 
 def test_all_layers_are_those_with_units() -> None:
     assert plan(layers="all").layers == ("conv1", "fire/expand3x3", "fc6")
+
+
+FOREIGN = replace(
+    NET, refused={f"rcnn{i}": "unknown type 'Python'" for i in range(9)}
+)  # a net with layers that cannot be computed
+
+
+def test_all_layers_leave_out_in_one_line_those_that_cannot_be_computed() -> None:
+    with pytest.warns(UserWarning, match="^layers: all leaves out .* rcnn4 and 4 more;") as told:
+        made = plan(FOREIGN, layers="all")
+    assert len(told) == 1
+    assert made.layers == plan(layers="all").layers
+
+
+def test_a_layer_that_cannot_be_computed_is_refused_with_its_reason() -> None:
+    plan(FOREIGN, layers={"conv1": {}})
+    told = message(FOREIGN, layers={"rcnn3": {}})
+    assert "layers: 'rcnn3' of a.prototxt cannot be computed: unknown type 'Python'" in told
 
 
 def test_a_number_may_name_a_layer() -> None:

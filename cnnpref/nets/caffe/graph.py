@@ -4,6 +4,8 @@ Every layer output is a *value* of its own. An in-place layer makes a new value 
 name to it, so that what was there before and after can both be asked for. In Caffe, blobs that
 share the memory (tops of Reshape, Flatten, Split) then change too: `blobs` shows them so, but later
 layers read what the layer they name as their source gave, which is what the prototxt means.
+
+A layer that cannot be computed leaves a graph without it and without the layers that depend on it.
 """
 
 from __future__ import annotations
@@ -19,13 +21,26 @@ from torch import Tensor
 from cnnpref.errors import UserError, suggest
 from cnnpref.nets.caffe.files.schema import Message
 from cnnpref.nets.caffe.layers import (  # noqa: F401  (they register layer types)
+    combine,
     convolution,
+    crop,
     elementwise,
+    indexing,
     normalisation,
     pooling,
     reduction,
+    resize,
 )
-from cnnpref.nets.caffe.layers.base import Blob, Layer, Patch, Shape, make_layer, require
+from cnnpref.nets.caffe.layers.base import (
+    Blob,
+    Layer,
+    Patch,
+    Shape,
+    Source,
+    UnsupportedError,
+    make_layer,
+    require,
+)
 from cnnpref.nets.caffe.layers.rearrange import View
 
 
@@ -65,11 +80,19 @@ class Node:
         return tuple(map(F.relu_, tops)) if self.rectified else tops
 
 
+def _depends_on(layer: str) -> str:
+    return f"it depends on layer {layer!r}, which cannot be computed"
+
+
 def layer_error(layer: Layer, error: Exception, bottoms: Sequence[Shape]) -> UserError:
     """The error of a layer, said with its name, type and bottoms."""
-    reason = str(error).splitlines()[0]
+    return UserError(f"layer {layer.name!r} ({layer.kind}) {_explained(error, bottoms)}")
+
+
+def _explained(error: Exception, bottoms: Sequence[Shape]) -> str:
+    """What an error says, in one line, with the bottoms."""
     shapes = " ".join(str(list(s)) for s in bottoms)
-    return UserError(f"layer {layer.name!r} ({layer.kind}) on {shapes}: {reason}")
+    return f"on {shapes}: {str(error).splitlines()[0]}"
 
 
 class Graph:
@@ -81,10 +104,11 @@ class Graph:
         inputs: {input blob: value}.
         blobs: {blob: its value as Caffe shows it after a full pass}, in order of first appearance.
         layers: {layer: the value it outputs}, inputs excluded.
+        refused: {layer: why it has no values, or none of an image by itself}, in the net's order.
         wanted: {layer: the weight blobs it asks for}, of layers that have any.
 
     Raises:
-        UserError: a layer is unknown, wrongly connected or wrongly set; names it.
+        UserError: a layer is wrongly connected or wrongly set, names it; none can be computed.
     """
 
     def __init__(self, message: Message) -> None:
@@ -94,10 +118,14 @@ class Graph:
         self.inputs: dict[str, int] = {}
         self.blobs: dict[str, int] = {}
         self.layers: dict[str, int] = {}
+        self.refused: dict[str, str] = {}
         self.wanted: dict[str, list[Blob]] = {}
         self._sources: dict[str, int] = {}  # blob -> its present value, for the layers to come
         self._memory: list[int] = []  # of every value: values that are views of one have the same
         self._read: set[int] = set()
+        self._makers: dict[int, Layer] = {}  # of values
+        self._lost: dict[str, str] = {}  # blob without a value -> the layer that is the cause
+        self._mixed: dict[int, str] = {}  # value that depends on other images -> the cause
         self._add_inputs(f"net {self.name!r}", message.input, message.input_shape)
         for entry in message.layer:
             if entry.type == "Input":
@@ -106,10 +134,18 @@ class Graph:
                 self._add_inputs(f"layer {entry.name!r} (Input)", entry.top, shapes)
             else:
                 self._add_layer(entry)
+        self._check_not_empty()
+
+    def _check_not_empty(self) -> None:
         if not self.inputs:
             raise UserError(
                 f"net {self.name!r} has no input in phase TEST; give the deploy prototxt, which "
                 "has `input:` or a layer of type Input"
+            )
+        if self.refused and not self.nodes:
+            first, reason = next(iter(self.refused.items()))
+            raise UserError(
+                f"net {self.name!r}: no layer can be computed: layer {first!r}: {reason}"
             )
 
     @property
@@ -147,8 +183,26 @@ class Graph:
             self._add_input(blob, tuple(shape.dim))
 
     def _add_layer(self, entry: Message) -> None:
+        cause = next((self._lost[b] for b in entry.bottom if b in self._lost), None)
+        try:
+            if cause is not None:
+                raise UnsupportedError(_depends_on(cause))
+            self._add_node(entry)
+        except UnsupportedError as error:
+            self._refuse(entry, cause or entry.name, str(error))
+
+    def _refuse(self, entry: Message, cause: str, reason: str) -> None:
+        """Go on without a layer; a blob that it changes in place has no value any more."""
+        self.refused.setdefault(entry.name, reason)
+        for blob in entry.top:
+            self._lost.setdefault(blob, cause)
+            self._sources.pop(blob, None)
+            self.blobs.pop(blob, None)
+
+    def _add_node(self, entry: Message) -> None:
         layer = make_layer(entry)
         bottoms = [self._bottom(entry, blob) for blob in entry.bottom]
+        layer.sources = [Source(b, self._makers.get(b)) for b in bottoms]
         shapes = self._infer(layer, [self.shapes[b] for b in bottoms])
         tops = []
         for blob, shape in zip(entry.top, shapes, strict=True):
@@ -158,14 +212,24 @@ class Graph:
             )
             tops.append(self._add_value(shape, None if shared is None else self._memory[shared]))
         self._read.update(bottoms)
+        self._makers.update(dict.fromkeys(tops, layer))
         self.nodes.append(Node(layer, bottoms, tops))
-        if tops:
-            self.layers.setdefault(layer.name, tops[0])
+        self._name(layer, bottoms, tops)
         for blob, top in zip(entry.top, tops, strict=True):
             changed = blob in self._sources
             self._sources[blob] = self.blobs[blob] = top
             if changed:
                 self._refresh_views(blob, top)
+
+    def _name(self, layer: Layer, bottoms: list[int], tops: list[int]) -> None:
+        """Offer a layer's first top under its name, if it has one for each image by itself."""
+        mixer = next((self._mixed[b] for b in bottoms if b in self._mixed), None)
+        reason = layer.mixes_images or (mixer and _depends_on(mixer))
+        if reason:
+            self._mixed.update(dict.fromkeys(tops, mixer or layer.name))
+            self.refused.setdefault(layer.name, reason)
+        elif tops and layer.name not in self.refused:
+            self.layers.setdefault(layer.name, tops[0])
 
     def _bottom(self, entry: Message, blob: str) -> int:
         if blob not in self._sources:
@@ -186,6 +250,10 @@ class Graph:
             for top in tops:
                 require(min(top, default=1) > 0, f"too small for it: the top would be {list(top)}")
         except (ValueError, RuntimeError, TypeError) as error:
+            if layer.fork:  # another one may know it by the same name
+                raise UnsupportedError(
+                    f"type {layer.kind!r} {_explained(error, bottoms)}"
+                ) from None
             raise layer_error(layer, error, bottoms) from None
         self._want(layer, wanted)
         layer.bottom_shapes, layer.top_shapes = bottoms, tops

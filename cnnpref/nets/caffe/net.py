@@ -32,7 +32,7 @@ class CaffeNet(Net):
     def __init__(self, graph: Graph, space: InputSpace, device: torch.device) -> None:
         self.graph = graph
         self.name, self.space, self.device = graph.name, space, device
-        self.layers = graph.layer_shapes
+        self.layers, self.refused = graph.layer_shapes, graph.refused
         self.blobs = {name: graph.shapes[value][1:] for name, value in graph.blobs.items()}
         self._image = next(iter(graph.inputs.values()))
         self.input_shape = graph.shapes[self._image][1:]
@@ -121,7 +121,8 @@ def load_caffe(
         device: "cpu", "cuda", "cuda:1" ...
 
     Raises:
-        UserError: a file is missing, damaged or does not fit the other; an unknown layer type.
+        UserError: a file is missing, damaged or does not fit the other; no layer can be
+            computed.
     """
     graph = read_graph(prototxt)
     place = find_device(device)
@@ -133,7 +134,7 @@ def read_graph(prototxt: PathLike) -> Graph:
     """The layers of a prototxt, without weights.
 
     Raises:
-        UserError: the file is missing or no prototxt; a layer is unknown or wrongly set.
+        UserError: the file is missing or no prototxt; a layer is wrongly set; none can be computed.
     """
     return Graph(read_prototxt(prototxt))
 

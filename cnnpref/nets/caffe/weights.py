@@ -6,13 +6,15 @@ import warnings
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from math import prod
+from typing import Protocol
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from cnnpref.errors import UserError
-from cnnpref.nets.caffe.files.caffemodel import StoredBlob, Weights, stored_layers
+from cnnpref.nets.caffe.files.caffemodel import Weights, stored_layers
+from cnnpref.nets.caffe.files.hdf5_weights import is_hdf5, stored_datasets
 from cnnpref.nets.caffe.files.schema import SCHEMA, PathLike
 from cnnpref.nets.caffe.graph import Graph
 from cnnpref.nets.caffe.layers.base import Blob, Layer, Shape
@@ -24,6 +26,8 @@ _PERMISSIVE = SCHEMA["ParamSpec"].PERMISSIVE
 def load_weights(graph: Graph, caffemodel: PathLike | None, device: torch.device) -> None:
     """Give every layer its weights: of the file by layer name, or else of its fillers.
 
+    Fillers that draw random numbers are for training: what they would fill is 0.
+
     Layers that only the file has are ignored. Weights shared by name (`param { name }`) are one
     tensor, with the content of the last layer in the file that holds them.
 
@@ -31,9 +35,9 @@ def load_weights(graph: Graph, caffemodel: PathLike | None, device: torch.device
         UserError: number or shape of a layer's blobs differ; no layer matches at all.
 
     Warns:
-        UserWarning: layers that the file does not have keep their fillers' values.
+        UserWarning: layers that the file does not have.
     """
-    stored = stored_layers(caffemodel) if caffemodel is not None else {}
+    stored = _stored(caffemodel) if caffemodel is not None else {}
     # of layers with the same name the one that has weights: there is only one such
     by_weights = sorted(graph.nodes, key=lambda node: bool(node.layer.weights))
     layers = {node.layer.name: node.layer for node in by_weights}
@@ -56,6 +60,20 @@ def load_weights(graph: Graph, caffemodel: PathLike | None, device: torch.device
         ]
     if caffemodel is not None:
         _report_missing(graph, stored, caffemodel)
+
+
+class _Stored(Protocol):
+    """A weight blob in a file of any format."""
+
+    @property
+    def shape(self) -> Shape: ...
+    @property
+    def legacy(self) -> bool: ...
+    def array(self) -> Weights: ...
+
+
+def _stored(path: PathLike) -> Mapping[str, Sequence[_Stored]]:
+    return stored_datasets(path) if is_hdf5(path) else stored_layers(path)
 
 
 def _tensor(array: Weights, device: torch.device) -> Tensor:
@@ -83,7 +101,7 @@ def _shaped(layer: Layer, index: int, tensor: Tensor, shape: Shape) -> Tensor:
 
 
 def _matched(
-    layer: Layer, wanted: Sequence[Blob], blobs: Sequence[StoredBlob], path: PathLike | None
+    layer: Layer, wanted: Sequence[Blob], blobs: Sequence[_Stored], path: PathLike | None
 ) -> list[Source]:
     where = f"{path}: layer {layer.name!r} ({layer.kind})"
     if len(blobs) != len(wanted):
@@ -100,14 +118,14 @@ def _matched(
     return [partial(_read, blob, want.shape, where) for blob, want in pairs]
 
 
-def _read(blob: StoredBlob, shape: Shape, where: str) -> Weights:
+def _read(blob: _Stored, shape: Shape, where: str) -> Weights:
     try:
         return blob.array().reshape(shape)
     except ValueError as error:
         raise UserError(f"{where}: {error}; the caffemodel is damaged") from None
 
 
-def _fits(blob: StoredBlob, shape: Shape) -> bool:
+def _fits(blob: _Stored, shape: Shape) -> bool:
     """Whether the shapes agree; the legacy four numbers are padded with 1 on the left."""
     if blob.legacy:
         return len(shape) <= 4 and blob.shape == (1,) * (4 - len(shape)) + shape
@@ -124,7 +142,16 @@ def _report_missing(graph: Graph, stored: Mapping[str, object], path: PathLike) 
         )
     if missing:
         warnings.warn(
-            f"{path} has no weights for {', '.join(missing)}: they keep their fillers' values",
+            f"{path} has no weights for {', '.join(missing)}: they keep their fillers' values"
+            f"{_random_fillers(graph, missing)}",
             UserWarning,
             stacklevel=4,
         )
+
+
+def _random_fillers(graph: Graph, layers: Sequence[str]) -> str:
+    """Which of the layers have fillers that draw random numbers."""
+    found = {
+        f"{name} ({blob.random})" for name in layers for blob in graph.wanted[name] if blob.random
+    }
+    return f", but 0 where these are random: {', '.join(sorted(found))}" if found else ""

@@ -30,6 +30,8 @@ _VARINT, _FIXED64, _BYTES, _FIXED32 = 0, 1, 2, 5  # wire types
 # the fields `data` and `double_data` of BlobProto
 _NUMBERS: dict[int, np.dtype[Any]] = {5: np.dtype("<f4"), 8: np.dtype("<f8")}
 _TAG = np.dtype("u1")  # their tags take one byte
+_V2_LAYER, _V1_LAYER, _V0_LAYER = 100, 2, 1  # fields: two of a net; V0 is within a V1 layer
+_NAME_AND_BLOBS = {"V2": (1, 7), "V1": (4, 6), "V0": (1, 50)}  # fields of a layer
 
 
 class Field(NamedTuple):
@@ -99,7 +101,7 @@ class StoredBlob:
 
 
 def stored_layers(path: PathLike) -> dict[str, list[StoredBlob]]:
-    """The blobs of each layer of a caffemodel, of the old format or the new, by its name.
+    """The blobs of each layer of a caffemodel, of any of the formats, by its name.
 
     Raises:
         UserError: the file is missing, truncated or not a caffemodel.
@@ -107,7 +109,7 @@ def stored_layers(path: PathLike) -> dict[str, list[StoredBlob]]:
     with _walked(path, "caffemodel") as buffer:
         found = [
             _layer(Path(path), buffer, field)
-            for number in (100, 2)  # `layer`, and `layers` of the old format
+            for number in (_V2_LAYER, _V1_LAYER)
             for field in _fields(buffer, 0, len(buffer))
             if field.number == number
         ]
@@ -169,15 +171,21 @@ def _varint(buffer: Buffer, start: int, end: int) -> tuple[int, int]:
 
 
 def _layer(path: Path, buffer: Buffer, field: Field) -> tuple[str, list[StoredBlob]]:
-    kind, blobs = ("LayerParameter", 7) if field.number == 100 else ("V1LayerParameter", 6)
+    """Its name and blobs; no other field is read, as forks disagree about their numbers."""
+    name, blobs = _NAME_AND_BLOBS["V2" if field.number == _V2_LAYER else "V1"]
+    inside = _inside(buffer, field)
+    if field.number != _V2_LAYER and (v0 := [f for f in inside if f.number == _V0_LAYER]):
+        (name, blobs), inside = _NAME_AND_BLOBS["V0"], _inside(buffer, v0[-1])
+    names = [buffer[f.body : f.end] for f in inside if f.number == name]
+    found = [_blob(path, buffer, f.body, f.end) for f in inside if f.number == blobs]
+    return (names[-1] if names else b"").decode("utf-8", "replace"), found
+
+
+def _inside(buffer: Buffer, field: Field) -> list[Field]:
+    """The fields of a message."""
     if field.kind != _BYTES:
         raise ValueError("no message")
-    inside = list(_fields(buffer, field.body, field.end))
-    rest = [buffer[f.start : f.end] for f in inside if f.number != blobs]
-    name = SCHEMA[kind].FromString(b"".join(rest)).name
-    found = [_blob(path, buffer, f.body, f.end) for f in inside if f.number == blobs]
-    # a name that is not UTF-8 comes as bytes
-    return name if isinstance(name, str) else name.decode("utf-8", "replace"), found
+    return list(_fields(buffer, field.body, field.end))
 
 
 def _blob(path: Path, buffer: Buffer, start: int, end: int) -> StoredBlob:

@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from math import prod
-from typing import Any, ClassVar, TypeVar
+from typing import Any, ClassVar, NamedTuple, TypeVar
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from cnnpref.errors import UserError, suggest
+from cnnpref.errors import suggest
 from cnnpref.geometry import Mask, Reach, Same, Span, anywhere, pull_back
 from cnnpref.nets.caffe.files.caffemodel import Weights
 from cnnpref.nets.caffe.files.schema import Message
@@ -29,12 +29,33 @@ class Blob:
     filler: Message | None = None
     default: float = 0.0
 
+    def __post_init__(self) -> None:
+        if self.filler is not None and self.filler.type == "bilinear":
+            square = len(self.shape) == 4 and self.shape[2] == self.shape[3]
+            require(square, f"the bilinear filler is for square kernels, not {self.shape}")
+
     def filled(self) -> Weights:
-        """A constant filler's value, or else the default: random fillers are for training."""
+        """What a constant or bilinear filler gives; the default in place of random numbers."""
         value, filler = self.default, self.filler
+        if filler is not None and filler.type == "bilinear":
+            return np.broadcast_to(_bilinear(self.shape), self.shape)
         if filler is not None and filler.type == "constant" and filler.HasField("value"):
             value = filler.value
         return np.full(self.shape, value, np.float32)
+
+    @property
+    def random(self) -> str:
+        """The type of a filler that draws random numbers; "" for others."""
+        kind = self.filler.type if self.filler is not None else "constant"
+        return "" if kind in ("constant", "bilinear") else str(kind)
+
+
+def _bilinear(shape: Shape) -> Weights:
+    """A kernel (size, size) that interpolates between pixels, where its stride is size / 2."""
+    factor = (shape[3] + 1) // 2
+    centre = (shape[3] - 1) / (2 * factor)
+    weight = 1 - np.abs(np.arange(shape[3]) / factor - centre)
+    return np.asarray(weight[:, None] * weight, np.float32)
 
 
 @dataclass(frozen=True)
@@ -53,8 +74,19 @@ class Patch:
     edges: Sequence[tuple[Span, Span]]
 
 
+class UnsupportedError(Exception):
+    """A layer that Caffe, or a fork of it, knows and we do not; what does not need it works."""
+
+
 def _no_weights(_layer: Layer, *_shapes: Shape) -> list[Blob]:
     return []
+
+
+class Source(NamedTuple):
+    """Where a bottom comes from: a value of the graph, and the layer that makes it (or none)."""
+
+    value: int
+    layer: Layer | None
 
 
 class Layer:
@@ -62,12 +94,15 @@ class Layer:
 
     Subclasses are registered under Caffe's type name by `@layer("Type")` and define `forward`,
     which is also run on meta tensors to infer shapes: it must follow the sizes of its inputs.
-    Wrong parameters or shapes raise ValueError; the net adds the layer's name.
+    Wrong parameters or shapes raise ValueError; the net adds the layer's name. What is right in
+    some Caffe, but unknown here, raises UnsupportedError.
     """
 
     shares_memory: ClassVar[bool] = False  # the top is another view of the bottom's memory
     keeps_top: ClassVar[bool] = True  # its gradient needs what it gave
     bottoms: ClassVar[tuple[int, float]]  # how many it takes, at least and at most
+    fork: ClassVar[bool]  # not of Caffe itself, but of a fork
+    mixes_images: str = ""  # why its tops for an image depend on the others of the batch, if so
     is_relu: bool = False  # it makes max(x, 0) of its bottom x, and nothing else
     commutes_with_relu: bool = False  # it gives the same before as after, gradients included
 
@@ -78,6 +113,7 @@ class Layer:
         self.weights: list[Tensor] = []
         self.bottom_shapes: list[Shape] = []  # with the declared batch, as those of the tops
         self.top_shapes: list[Shape] = []
+        self.sources: list[Source] = []  # of the bottoms
 
     # Signatures differ by type: one bottom, two, or any number.
     setup: Callable[..., list[Blob]] = _no_weights
@@ -156,12 +192,12 @@ REGISTRY: dict[str, type[Layer]] = {}
 _L = TypeVar("_L", bound=type[Layer])
 
 
-def layer(kind: str, least: int = 1, most: float = 1) -> Callable[[_L], _L]:
+def layer(kind: str, least: int = 1, most: float = 1, fork: bool = False) -> Callable[[_L], _L]:
     """Register a Layer class under Caffe's type name; it takes `least` to `most` bottoms."""
 
     def register(cls: _L) -> _L:
         REGISTRY[kind] = cls
-        cls.bottoms = least, most
+        cls.bottoms, cls.fork = (least, most), fork
         return cls
 
     return register
@@ -171,20 +207,17 @@ def make_layer(message: Message) -> Layer:
     """The Layer for one prototxt entry.
 
     Raises:
-        UserError: the type is unknown; names the layer, the nearest types and all of them.
+        UnsupportedError: its type, or one of its fields, is unknown; names the nearest types.
     """
-    if message.type not in REGISTRY:
-        raise UserError(
-            f"layer {message.name!r}: unknown type {message.type!r}"
-            f"{suggest(message.type, REGISTRY)}; {_next_step(message.type)}"
-        )
-    return REGISTRY[message.type](message)
-
-
-def _next_step(kind: str) -> str:
-    if kind.endswith(("Data", "Loss", "Accuracy")):
-        return "layers of this kind are for training: give the deploy prototxt, which has none"
-    return f"known types: {', '.join(sorted(REGISTRY))}"
+    kind = message.type
+    if kind.endswith(("Loss", "Accuracy")):
+        raise UnsupportedError(f"type {kind!r} only trains and tests nets: its values are no units")
+    if kind not in REGISTRY:
+        raise UnsupportedError(f"unknown type {kind!r}{suggest(kind, REGISTRY)}")
+    if message.unknown:
+        fields = ", ".join(message.unknown)
+        raise UnsupportedError(f"type {kind!r} with unknown fields, which may matter: {fields}")
+    return REGISTRY[kind](message)
 
 
 def canonical_axis(axis: int, ndim: int) -> int:

@@ -46,7 +46,7 @@ class _Kernel(Layer):
         self.stride = self._per_axis("stride", 1)
         self.pad = self._per_axis("pad", 0)
         self.dilation = self._spread(list(param.dilation) or [1], "dilation")
-        self.group, outputs = param.group, param.num_output
+        self.group, outputs = self._groups(x[1]), param.num_output
         for name in ("kernel", "stride", "dilation"):
             require(min(getattr(self, name)) > 0, f"{name} must be positive")
         require(self.group > 0, "group must be positive")
@@ -57,6 +57,10 @@ class _Kernel(Layer):
         )
         weight = Blob(self._weight_shape(x[1], outputs), param.weight_filler)
         return [weight] + ([Blob((outputs,), param.bias_filler)] if param.bias_term else [])
+
+    def _groups(self, channels: int) -> int:
+        """How many groups of a bottom's channels are treated apart from each other."""
+        return int(self.message.convolution_param.group)
 
     def _per_axis(self, name: str, default: int | None) -> tuple[int, ...]:
         param = self.message.convolution_param
@@ -112,6 +116,9 @@ class _Kernel(Layer):
 
 
 @layer("Convolution", most=math.inf)
+@layer(
+    "DepthwiseConvolution", most=math.inf, fork=True
+)  # says its `group`; another way to compute it
 class Convolution(_Kernel):
     """Correlation with zero padding; sizes round down."""
 
@@ -162,6 +169,14 @@ class Convolution(_Kernel):
 
     def reach(self, axis: int, top: int, bottom: int) -> Reach:
         return self._along(axis, top, bottom, self._window)
+
+
+@layer("ConvolutionDepthwise", most=math.inf, fork=True)
+class ConvolutionDepthwise(Convolution):
+    """A convolution of each channel by itself, whatever its `group` says (ShuffleNet)."""
+
+    def _groups(self, channels: int) -> int:
+        return channels
 
 
 @layer("Deconvolution", most=math.inf)

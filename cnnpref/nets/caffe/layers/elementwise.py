@@ -43,6 +43,14 @@ class ReLU(SameShape):
         return F.leaky_relu_(x, self.slope) if self.slope else F.relu_(x)
 
 
+@layer("ReLU6", fork=True)
+class ReLU6(SameShape):
+    """x, at least 0 and at most 6 (MobileNet)."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return F.relu6(x)
+
+
 @layer("PReLU")
 class PReLU(SameShape):
     """ReLU with a learned slope, per channel or shared."""

@@ -12,6 +12,7 @@ from cnnpref.nets.caffe.layers.base import (
     Patch,
     SameShape,
     Shape,
+    UnsupportedError,
     canonical_axis,
     layer,
     require,
@@ -96,6 +97,72 @@ class BatchNorm(SameShape):
 
     def reach(self, axis: int, top: int, bottom: int) -> Reach:
         return Same() if self.stored or axis == 1 else Whole()
+
+
+@layer("BN", fork=True)
+class BN(SameShape):
+    """Batch normalisation with its scale and shift in one, of two families of forks.
+
+    TSN and PSPNet: blobs slope, bias, mean and variance, (x - mean) / sqrt(variance + eps) * slope
+    + bias. SegNet, ENet and DeconvNet: blobs scale and shift, into which the statistics are merged
+    for `bn_mode: INFERENCE`, x * scale + shift; otherwise x is normalised by its image's own.
+    """
+
+    keeps_top = False
+
+    def setup(self, x: Shape) -> list[Blob]:
+        param = self.message.bn_param
+        given = {field.name for field, _ in param.ListFields()}
+        self.stored = bool(given & {"slope_filler", "bias_filler", "momentum", "eps", "frozen"})
+        self.merged = param.bn_mode == param.INFERENCE
+        if self.stored == ("bn_mode" in given):
+            raise UnsupportedError(
+                "its bn_param does not tell which fork of Caffe it is of: add bn_mode: INFERENCE "
+                "for SegNet's, ENet's and DeconvNet's with blobs scale and shift, frozen: true for "
+                "PSPNet's and TSN's with blobs slope, bias, mean and variance"
+            )
+        self.eps = param.eps if self.stored else 1e-9
+        channels = (1, x[1], 1, 1)
+        if self.stored:
+            factors = [Blob(channels, param.slope_filler), Blob(channels, param.bias_filler)]
+            return [*factors, Blob(channels), Blob(channels, default=float(param.frozen))]
+        return [Blob(channels, param.scale_filler), Blob(channels, param.shift_filler)]
+
+    def forward(self, x: Tensor) -> Tensor:
+        scale, shift, *statistics = (w.reshape(-1, *(1,) * (x.ndim - 2)) for w in self.weights)
+        if self.stored:
+            mean, variance = statistics
+            x = (x - mean) / torch.sqrt(variance + self.eps)
+        elif not self.merged:
+            x = _normalised(x, tuple(range(2, x.ndim)), self.eps)
+        return x * scale + shift
+
+    def reach(self, axis: int, top: int, bottom: int) -> Reach:
+        return Same() if self.stored or self.merged or axis == 1 else Whole()
+
+
+def _normalised(x: Tensor, axes: tuple[int, ...], eps: float) -> Tensor:
+    centred = x - x.mean(axes, keepdim=True)
+    return centred / torch.sqrt(centred.square().mean(axes, keepdim=True) + eps)
+
+
+@layer("Normalize", fork=True)
+class Normalize(SameShape):
+    """x / sqrt(sum of squares + eps) * scale, the sum over channels or over a whole image (SSD)."""
+
+    def setup(self, x: Shape) -> list[Blob]:
+        param = self.message.norm_param
+        self.axes = tuple(range(1, len(x))) if param.across_spatial else (1,)
+        self.eps = param.eps
+        filler = param.scale_filler if param.HasField("scale_filler") else None
+        return [Blob(() if param.channel_shared else (x[1],), filler, 1.0)]
+
+    def forward(self, x: Tensor) -> Tensor:
+        norm = torch.sqrt(x.square().sum(self.axes, keepdim=True) + self.eps)
+        return x / norm * self.weights[0].reshape(-1, *(1,) * (x.ndim - 2))
+
+    def reach(self, axis: int, top: int, bottom: int) -> Reach:
+        return Whole() if axis in self.axes else Same()
 
 
 @layer("MVN")

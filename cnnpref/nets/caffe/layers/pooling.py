@@ -7,17 +7,23 @@ average divides by counts the padding, but not what reaches past it.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import reduce
+from math import prod
+from typing import cast
 
+import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from cnnpref.geometry import Reach, Same, Span, Window
+from cnnpref.geometry import Mask, Reach, Same, Span, Window
+from cnnpref.nets.caffe.files.schema import SCHEMA
 from cnnpref.nets.caffe.layers.base import (
     Blob,
     Layer,
     Patch,
     Shape,
+    UnsupportedError,
     layer,
     pair,
     require,
@@ -34,11 +40,10 @@ class Pooling(Layer):
         param = self.message.pooling_param
         require(len(x) == 4, f"pooling needs a blob of 4 axes, got {x}")
         self.method = param.PoolMethod.Name(param.pool)
-        require(
-            self.method != "STOCHASTIC", "STOCHASTIC pooling is not defined in phase TEST on CPU"
-        )
+        if self.method == "STOCHASTIC":
+            raise UnsupportedError("STOCHASTIC pooling is not defined in phase TEST on a CPU")
         self.is_global = param.global_pooling
-        self.round_up = param.round_mode == param.CEIL
+        self.round_up = param.round_mode == param.CEIL and param.ceil_mode
         self.stride, self.pad = pair(param, "stride"), pair(param, "pad")
         require(min(self.stride) > 0, "stride must be positive")
         require(not self.is_global or self.stride == (1, 1), "global_pooling needs stride 1")
@@ -52,6 +57,12 @@ class Pooling(Layer):
         filled = all(s <= k for s, k in zip(self.stride, self._kernel(x), strict=True))
         self.commutes_with_relu = self.method == "MAX" and filled and not self.has_mask
         return []
+
+    @property
+    def overlaps(self) -> bool:
+        """Whether its windows have pixels in common."""
+        kernel = self._kernel(self.bottom_shapes[0])
+        return any(s < k for s, k in zip(self.stride, kernel, strict=True))
 
     def _kernel(self, shape: Sequence[int]) -> tuple[int, int]:
         return (shape[-2], shape[-1]) if self.is_global else self.window
@@ -132,6 +143,57 @@ class Pooling(Layer):
             return Same()
         kernel = self._kernel(self.bottom_shapes[0])
         return Window(kernel[axis - 2], self.stride[axis - 2], self.pad[axis - 2])
+
+
+@layer("SPP")
+class SPP(Layer):
+    """Spatial pyramid pooling: 1, 4, 16 ... windows over the whole map, all in one vector."""
+
+    def setup(self, x: Shape) -> list[Blob]:
+        height = self.message.spp_param.pyramid_height
+        require(height > 0, "pyramid_height must be given and positive")
+        require(len(x) == 4, f"needs a blob of 4 axes, got {x}")
+        self.pools = [self._pooling(x, 2**level) for level in range(height)]
+        return []
+
+    def _pooling(self, x: Shape, bins: int) -> Pooling:
+        """Of bins x bins windows; there is padding where they do not divide the map."""
+        kernel = [-(-size // bins) for size in x[2:]]
+        pad = [(k * bins - size + 1) // 2 for k, size in zip(kernel, x[2:], strict=True)]
+        param = SCHEMA["PoolingParameter"](pool=self.message.spp_param.pool)
+        param.kernel_h, param.kernel_w = param.stride_h, param.stride_w = kernel
+        param.pad_h, param.pad_w = pad
+        pool = Pooling(SCHEMA["LayerParameter"](name=self.name, pooling_param=param))
+        pool.setup(x)
+        pool.bottom_shapes, pool.top_shapes = [x], pool.infer(x)
+        return pool
+
+    def infer(self, *bottoms: Shape) -> list[Shape]:
+        if len(self.pools) == 1:
+            return self.pools[0].top_shapes
+        return [(bottoms[0][0], sum(self._sizes()))]
+
+    def _sizes(self) -> list[int]:
+        return [prod(pool.top_shapes[0][1:]) for pool in self.pools]
+
+    def forward(self, x: Tensor) -> Tensor | tuple[Tensor, ...]:
+        if len(self.pools) == 1:
+            return self.pools[0].forward(x)
+        tops = (cast(Tensor, pool.forward(x)) for pool in self.pools)  # none has a mask
+        return torch.cat([top.flatten(1) for top in tops], 1)
+
+    def pull_back(self, mask: Mask, top: int, bottom: int) -> Mask:
+        values = np.broadcast_to(mask, self.top_shapes[0][1:]).ravel()
+        parts = np.split(values, np.cumsum(self._sizes())[:-1])
+        masks = [
+            pool.pull_back(part.reshape(pool.top_shapes[0][1:]), 0, 0)
+            for pool, part in zip(self.pools, parts, strict=True)
+        ]
+        return reduce(np.logical_or, masks)
+
+    @property
+    def local(self) -> bool:
+        return False
 
 
 def _windows(span: int, stride: int, round_up: bool) -> int:

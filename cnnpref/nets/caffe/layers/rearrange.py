@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from functools import reduce
 from itertools import pairwise
 from math import prod
 
+import numpy as np
 import torch
 from torch import Tensor
 
-from cnnpref.geometry import Mask, Nothing, Reach, Same, Wrapped
+from cnnpref.geometry import Mask, Reach, Same, Table, Wrapped
 from cnnpref.nets.caffe.files.schema import SCHEMA
 from cnnpref.nets.caffe.layers.base import (
     Blob,
@@ -36,6 +36,7 @@ class Split(Layer):
 
 
 @layer("Silence", most=math.inf)
+@layer("HDF5Output", most=math.inf)
 class Silence(Layer):
     """Takes bottoms, gives nothing."""
 
@@ -99,35 +100,49 @@ class Slice(Layer):
         return Same(self.edges[top]) if axis == self.axis else Same()
 
 
-@layer("Eltwise", least=2, most=math.inf)
-class Eltwise(SameShape):
-    """Sum (with coefficients), product or maximum of bottoms of the same shape."""
+@layer("Permute", fork=True)
+class Permute(Layer):
+    """The axes in another order (SSD)."""
 
-    def setup(self, *shapes: Shape) -> list[Blob]:
-        param = self.message.eltwise_param
-        require(len(set(shapes)) == 1, f"bottoms must have one shape, got {shapes}")
-        self.operation, self.coeff = param.EltwiseOp.Name(param.operation), list(param.coeff)
-        require(len(self.coeff) in (0, len(shapes)), "coeff must be given for all bottoms or none")
-        require(not self.coeff or self.operation == "SUM", "coeff is for the operation SUM only")
+    def setup(self, x: Shape) -> list[Blob]:
+        given = list(self.message.permute_param.order)
+        self.order = given + [axis for axis in range(len(x)) if axis not in given]
+        fits = sorted(self.order) == list(range(len(x)))
+        require(fits, f"order {given} names an axis twice, or one that {x} does not have")
+        if self.order[0]:
+            self.mixes_images = f"order {self.order} moves the axis of the images"
         return []
 
-    def forward(self, *bottoms: Tensor) -> Tensor:
-        if self.operation == "PROD":
-            return reduce(torch.mul, bottoms)
-        if self.operation == "MAX":
-            return self._maximum(bottoms)
-        scaled = (
-            [c * x for c, x in zip(self.coeff, bottoms, strict=True)] if self.coeff else bottoms
-        )
-        return reduce(torch.add, scaled)
+    def forward(self, x: Tensor) -> Tensor:
+        return x.permute(self.order)
 
-    @staticmethod
-    def _maximum(bottoms: Sequence[Tensor]) -> Tensor:
-        """At ties the gradient goes to bottom 1 rather than 0, but to the earlier of the others."""
-        top = torch.where(bottoms[0] > bottoms[1], bottoms[0], bottoms[1])
-        for x in bottoms[2:]:
-            top = torch.where(x > top, x, top)
-        return top
+    def pull_back(self, mask: Mask, top: int, bottom: int) -> Mask:
+        if self.mixes_images:
+            return np.full((1,) * mask.ndim, mask.any())
+        return mask.transpose(np.argsort([axis - 1 for axis in self.order[1:]]))
+
+    @property
+    def local(self) -> bool:
+        return False
+
+
+@layer("ShuffleChannel", fork=True)
+class ShuffleChannel(SameShape):
+    """The channels of `group` groups in turns: the first of each, the second ... (ShuffleNet)."""
+
+    def setup(self, x: Shape) -> list[Blob]:
+        self.group = self.message.shuffle_channel_param.group
+        fits = self.group > 0 and x[1] % self.group == 0
+        require(fits, f"group {self.group} does not divide {x[1]} channels")
+        source = np.arange(x[1]).reshape(self.group, -1).T.ravel()
+        self.table = Table(source[:, None] == np.arange(x[1]))
+        return []
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x.unflatten(1, (self.group, -1)).transpose(1, 2).flatten(1, 2)
+
+    def reach(self, axis: int, top: int, bottom: int) -> Reach:
+        return self.table if axis == 1 else Same()
 
 
 @layer("Flatten")
@@ -198,33 +213,6 @@ class Reshape(Layer):
     @property
     def local(self) -> bool:
         return False
-
-
-@layer("Crop", least=2, most=2)
-class Crop(Layer):
-    """The first bottom, cut from `offset` to the size of the second, from `axis` on."""
-
-    def setup(self, x: Shape, reference: Shape) -> list[Blob]:
-        param = self.message.crop_param
-        self.axis, cropped = canonical_axis(param.axis, len(x)), len(x) - param.axis % len(x)
-        offsets = list(param.offset) or [0]
-        require(len(offsets) in (1, cropped), f"{cropped} cropped axes, but offsets {offsets}")
-        self.offsets = offsets * cropped if len(offsets) == 1 else offsets
-        for size, wanted, offset in zip(
-            x[self.axis :], reference[self.axis :], self.offsets, strict=True
-        ):
-            require(offset + wanted <= size, f"{wanted} from offset {offset} exceeds {size}")
-        return []
-
-    def forward(self, x: Tensor, reference: Tensor) -> Tensor:
-        for i, offset in enumerate(self.offsets, self.axis):
-            x = x.narrow(i, offset, reference.shape[i])
-        return x
-
-    def reach(self, axis: int, top: int, bottom: int) -> Reach:
-        if bottom == 1:  # only its size matters
-            return Nothing()
-        return Same(self.offsets[axis - self.axis]) if axis >= self.axis else Same()
 
 
 @layer("Tile")

@@ -1,0 +1,167 @@
+"""Fields of a prototxt that the schema does not have: found, and taken out of the text.
+
+Caffe has many forks, each with fields of its own. protobuf reads what is left, at the same lines
+and columns, so that its messages about the rest stay right.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
+from typing import Any, NamedTuple
+
+_TOKEN = re.compile(
+    r"(?:\s+|\#[^\n]*)+"  # space and comments
+    r"|\"(?:\\.|[^\"\\\n])*\"|'(?:\\.|[^'\\\n])*'"  # a string
+    r"|[\w.+-]+"  # a name or a number
+    r"|.",  # a bracket or a separator
+    re.DOTALL,
+)
+_CLOSING = {"{": "}", "<": ">"}
+_NUMBER = re.compile(r"[-+\d.]")
+
+
+class Unknown(NamedTuple):
+    """A field, or the value of an enumeration, that the schema does not have.
+
+    Attributes:
+        path: names from the top of the file down to the field.
+        place: of the path's first field among those of its name in the file, from 0.
+        value: the value, if it is what is unknown; else "".
+        line: from 1.
+        start, end: where it lies in the text.
+    """
+
+    path: tuple[str, ...]
+    place: int
+    value: str
+    line: int
+    start: int
+    end: int
+
+    def __str__(self) -> str:
+        name = " ".join(self.path[1:] or self.path)
+        return f"{name}: {self.value}" if self.value else name
+
+
+class _Token(NamedTuple):
+    text: str
+    start: int
+    end: int
+
+
+@dataclass
+class _Field:
+    """`name: value`, or `name { fields }`, or a list of either."""
+
+    name: str
+    start: int
+    end: int = 0
+    scalars: list[str] = field(default_factory=list)
+    messages: list[list[_Field]] = field(default_factory=list)
+
+
+def find_unknown(text: str, descriptor: Any) -> list[Unknown]:
+    """The fields of a text message that its descriptor does not have, at any depth.
+
+    A text that is not well-formed has none: protobuf says what is wrong with it.
+    """
+    try:
+        fields = _Reader(text).fields("")
+    except (IndexError, ValueError):
+        return []
+    counts: dict[str, int] = {}
+    found: list[Unknown] = []
+    for top in fields:
+        place = counts.get(top.name, 0)
+        counts[top.name] = place + max(1, len(top.messages))
+        found += _unknown_in(text, top, descriptor, (), place)
+    return found
+
+
+def without(text: str, unknown: Iterable[Unknown]) -> str:
+    """A text with blanks in place of some fields."""
+    for each in unknown:
+        blank = re.sub(r"[^\n]", " ", text[each.start : each.end])
+        text = text[: each.start] + blank + text[each.end :]
+    return text
+
+
+def _unknown_in(
+    text: str, given: _Field, descriptor: Any, above: Sequence[str], place: int
+) -> Iterator[Unknown]:
+    path, known = (*above, given.name), descriptor.fields_by_name.get(given.name)
+    if known is None:
+        yield _unknown(text, given, path, place)
+    elif known.enum_type:
+        allowed = known.enum_type.values_by_name
+        strange = [v for v in given.scalars if v not in allowed and not _NUMBER.match(v)]
+        yield from (_unknown(text, given, path, place, value) for value in strange[:1])
+    elif known.message_type:
+        for number, inside in enumerate(given.messages):
+            of_top = place if above else place + number
+            for each in inside:
+                yield from _unknown_in(text, each, known.message_type, path, of_top)
+
+
+def _unknown(
+    text: str, given: _Field, path: tuple[str, ...], place: int, value: str = ""
+) -> Unknown:
+    line = text.count("\n", 0, given.start) + 1
+    return Unknown(path, place, value, line, given.start, given.end)
+
+
+class _Reader:
+    """Walks over the tokens of a text message; a malformed one raises IndexError or ValueError."""
+
+    def __init__(self, text: str) -> None:
+        found = (_Token(m[0], m.start(), m.end()) for m in _TOKEN.finditer(text))
+        self._tokens = [t for t in found if t.text[0] != "#" and not t.text[0].isspace()]
+        self._next = 0
+
+    def fields(self, closing: str) -> list[_Field]:
+        """Those up to a closing bracket, which is read too; "" is the end of the text."""
+        found: list[_Field] = []
+        while self._next < len(self._tokens) or closing:
+            if closing and self._skip(closing):
+                return found
+            found.append(self._field())
+        return found
+
+    def _field(self) -> _Field:
+        name = self._take()
+        if not re.fullmatch(r"[A-Za-z_]\w*", name.text):
+            raise ValueError(name.text)
+        read = _Field(name.text, name.start)
+        self._skip(":")
+        if self._skip("["):
+            while not self._skip("]"):
+                self._value(read)
+                self._skip(",")
+        else:
+            self._value(read)
+        self._skip(",", ";")
+        read.end = self._tokens[self._next - 1].end
+        return read
+
+    def _value(self, read: _Field) -> None:
+        token = self._take()
+        if token.text in _CLOSING:
+            read.messages.append(self.fields(_CLOSING[token.text]))
+        else:
+            read.scalars.append(token.text)
+            while token.text[0] in "\"'" and self._peek()[:1] in ("'", '"'):
+                self._take()  # strings side by side are one
+
+    def _peek(self) -> str:
+        return self._tokens[self._next].text if self._next < len(self._tokens) else ""
+
+    def _take(self) -> _Token:
+        self._next += 1
+        return self._tokens[self._next - 1]
+
+    def _skip(self, *texts: str) -> bool:
+        found = self._peek() in texts
+        self._next += found
+        return found
