@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -10,7 +11,9 @@ from typing import Any
 import pytest
 import torch
 from builders import SOURCE
+from calling import succeed
 from hypothesis import settings
+from running import Project
 from serving import Zoo, serving
 from small_nets import write_net
 
@@ -68,6 +71,32 @@ def tiny_config(tiny_net: Path) -> dict[str, Any]:
         "batch": 4,
         "options": {"gd": {"iter_n": 3}},
     }
+
+
+@pytest.fixture(scope="session")
+def finished_run(tiny_net: Path, tmp_path_factory: pytest.TempPathFactory) -> Project:
+    """A run that is done, by the commands that the workflow calls; nobody changes it."""
+    net = {name: str(tiny_net / f"tiny.{name}") for name in ("prototxt", "caffemodel")}
+    config: dict[str, Any] = {
+        **{"run": "mine", "net": net, "batch": 2, "options": {"gd": {"iter_n": 2}}},
+        "layers": {"conv1": {}, "fire/expand": {"units": "0-2"}},
+    }
+    made = Project(tmp_path_factory.mktemp("finished"), config)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(made.folder)
+        for command in ("generate", "collect", "sheet", "gallery"):
+            succeed(command, config)
+    return made
+
+
+@pytest.fixture
+def finished(finished_run: Project, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Project:
+    """A run that is done, in the working directory, to do something with; its config: mine.yaml."""
+    shutil.copytree(finished_run.folder, tmp_path, dirs_exist_ok=True)
+    monkeypatch.chdir(tmp_path)
+    made = Project(tmp_path, finished_run.config)
+    made.change()
+    return made
 
 
 @pytest.fixture

@@ -6,6 +6,7 @@ import click
 
 from cnnpref.commands.arguments import config_option, layer_option, method_option, read_plan
 from cnnpref.errors import UserError
+from cnnpref.planning.files import INDEX, LAYER, LAYER_SHEET, METHOD_SHEET
 from cnnpref.planning.plan import Plan
 from cnnpref.planning.selection import format_ranges, parse_ranges
 from cnnpref.planning.series import Batch, Series
@@ -81,7 +82,7 @@ def collect(config: str, layer: str | None) -> None:
 
     plan = read_plan(config)
     for name in _layers(plan, layer):
-        layer_file.collect(plan.layer_file(name), plan.select(name))
+        layer_file.collect(plan.path(LAYER, name), plan.select(name))
 
 
 @click.command()
@@ -94,29 +95,19 @@ def sheet(config: str, layer: str | None, method: str | None) -> None:
 
     plan = read_plan(config)
     for series in plan.select(layer, method):
-        path = plan.sheet(series.layer, series.name)
-        method_sheet(plan.layer_file(series.layer), series.name, path)
+        path = plan.path(METHOD_SHEET, series.layer, series.name)
+        method_sheet(plan.path(LAYER, series.layer), series.name, path)
     if method is None:
         for name in _layers(plan, layer):
-            layer_sheet(plan.layer_file(name), plan.sheet(name))
+            layer_sheet(plan.path(LAYER, name), plan.path(LAYER_SHEET, name))
 
 
 @click.command()
 @config_option
 def gallery(config: str) -> None:
     """Write the pages that show the sheets: index.html and one page for each layer."""
-    from cnnpref.show.gallery import GalleryLayer, write_gallery
+    from cnnpref.show.gallery import write_gallery
 
     plan = read_plan(config)
-    layers = [
-        GalleryLayer(
-            name,
-            plan.layer_file(name),
-            plan.page(name),
-            plan.sheet(name),
-            {method: plan.sheet(name, method) for method in plan.names},
-        )
-        for name in plan.layers
-    ]
-    write_gallery(plan.folder, layers)
-    click.echo(f"gallery: {plan.index}", err=True)
+    write_gallery(plan)
+    click.echo(f"gallery: {plan.path(INDEX)}", err=True)

@@ -4,17 +4,18 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator
-from itertools import chain, groupby
+from itertools import groupby
 from pathlib import Path
 
 import click
 
 from cnnpref.commands.arguments import config_option, read_plan
 from cnnpref.errors import UserError
+from cnnpref.planning.files import UNIT
 from cnnpref.planning.outlook import Share, Time, outlook, size, summary, table
 from cnnpref.planning.plan import Plan
 from cnnpref.planning.selection import format_ranges
-from cnnpref.results.check import Fault, Kind, check_series, check_shown, pages
+from cnnpref.results.check import Fault, State, check_run
 from cnnpref.results.clean import delete, leftovers
 
 NAMED = 5  # files of a folder with the same kind of fault that are named
@@ -60,13 +61,13 @@ def check(config: str) -> None:
     is.
     """
     plan = read_plan(config)
-    faults = list(chain(*map(check_series, plan.series), check_shown(plan)))
-    for (kind, folder), group in groupby(faults, lambda fault: (fault.kind, fault.path.parent)):
+    faults = list(check_run(plan))
+    for (state, folder), group in groupby(faults, lambda f: (f.state, f.file.path.parent)):
         for line in _told(list(group), folder):
-            click.echo(f"{kind:8} {line}")
+            click.echo(f"{state:8} {line}")
     if faults:
-        counts = Counter(fault.kind for fault in faults)
-        told = ", ".join(f"{counts[kind]} {kind}" for kind in Kind if counts[kind])
+        counts = Counter(fault.state for fault in faults)
+        told = ", ".join(f"{counts[state]} {state}" for state in State if counts[state])
         raise UserError(
             f"{plan.folder}: {told}; delete what is damaged, and snakemake makes all of it anew"
         )
@@ -75,22 +76,20 @@ def check(config: str) -> None:
 
 def _told(faults: list[Fault], folder: Path) -> Iterator[str]:
     """Lines about files of one folder that have the same kind of fault."""
-    if faults[0].kind == Kind.MISSING and folder.parent.parent.name == "units":
-        units = format_ranges(sorted(int(fault.path.stem) for fault in faults))
-        yield f"{folder}: {_files(len(faults), 'unit file')}: {units}"
+    first = faults[0]
+    if first.state == State.MISSING and first.file.kind == UNIT:
+        units = format_ranges(sorted(int(fault.file.path.stem) for fault in faults))
+        yield f"{folder}: {_files(len(faults), UNIT.name)}: {units}"
         return
     for fault in faults[:NAMED]:
-        yield f"{fault.path}{fault.reason and f': {fault.reason}'}"
+        yield f"{fault.file.path}{fault.reason and f': {fault.reason}'}"
     if rest := faults[NAMED:]:
         yield f"{folder}: and {_files(len(rest), 'more file')}"
 
 
 def _contents(plan: Plan) -> str:
-    sheets = len(plan.layers) * (len(plan.names) + 1)
-    units = sum(len(series.units) for series in plan.series)
-    counts = {"unit file": units, "layer file": len(plan.layers), "sheet": sheets}
-    told = [_files(count, what) for what, count in counts.items()]
-    return ", ".join([*told, f"{len(pages(plan))} files of the gallery"])
+    counts = Counter(file.kind.name for file in plan.files())
+    return ", ".join(_files(count, name) for name, count in counts.items())
 
 
 def _files(count: int, what: str) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import warnings
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from hashlib import sha256
@@ -14,6 +14,7 @@ from typing import Any, Protocol
 from cnnpref.errors import UserError, suggest
 from cnnpref.methods import METHODS, Options, find_method, keyed, resolve
 from cnnpref.planning.config import Config
+from cnnpref.planning.files import UNITS, File, Kind, expand, list_files, list_logs
 from cnnpref.planning.selection import Shape, select_position, select_units
 from cnnpref.planning.series import Batch, Origin, Series, escape
 
@@ -101,23 +102,22 @@ class Plan:
         wholes = [Batch(series, series.units) for series in self.series]
         return [batch for whole in wholes for batch in whole.split(size)]
 
-    def layer_file(self, layer: str) -> Path:
-        """The file with all units and methods of the layer."""
-        return self.folder / "layers" / f"{escape(layer)}.h5"
+    def files(self) -> Iterator[File]:
+        """Every file of the run, each after those that it is made of."""
+        return list_files(self.folder, self.series)
 
-    def sheet(self, layer: str, method: str | None = None) -> Path:
-        """The contact sheet of the layer by one method, or with all methods side by side."""
-        name = escape(layer)
-        return self.folder / "sheets" / (f"{name}/{method}.png" if method else f"{name}.png")
+    def paths(self, kinds: Iterable[Kind], layer: str | None = None) -> list[Path]:
+        """The files of these kinds, of a layer or (None) of the run."""
+        series = self.select(layer)
+        return [path for kind in kinds for path in expand(self.folder, kind.path, series)]
 
-    def page(self, layer: str) -> Path:
-        """The layer's page in the gallery."""
-        return self.folder / "pages" / f"{escape(layer)}.html"
+    def path(self, kind: Kind, layer: str = "", name: str = "") -> Path:
+        """The file of a kind, of a layer and a name of method where the kind has one for each."""
+        return self.folder / kind.path.format(layer=escape(layer), name=name)
 
-    @property
-    def index(self) -> Path:
-        """The gallery's first page."""
-        return self.folder / "index.html"
+    def logs(self) -> Iterator[Path]:
+        """The logs of the run's jobs, or the folders of those that have one for each batch."""
+        return list_logs(self.folder, self.series)
 
 
 def _folder(config: Config) -> Path:
@@ -219,7 +219,7 @@ def _series(
         options=keyed(chosen),
         seed=seed,
     )
-    folder = _folder(config) / "units" / escape(layer) / f"{method}-{digest[:8]}"
+    folder = _folder(config) / UNITS.format(layer=escape(layer), method=method, key=digest[:8])
     units = select_units(layer, shape[0], settings.get("units", "all"))
     name = method if seed == config["seed"] else f"{method}-seed{seed}"
     return Series(layer, method, name, units, position, chosen, seed, origin, digest, folder)

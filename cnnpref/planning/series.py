@@ -45,6 +45,12 @@ class Series:
         """The method itself."""
         return METHODS[self.method]
 
+    @property
+    def fields(self) -> dict[str, str]:
+        """What stands for it in the paths of files, see `files`: layer, method, name, key."""
+        layer, key = escape(self.layer), self.digest[:8]
+        return {"layer": layer, "method": self.method, "name": self.name, "key": key}
+
     def path(self, unit: int) -> Path:
         """The unit's file."""
         return self.folder / f"{unit}.h5"
@@ -72,15 +78,15 @@ class Batch:
         return format_ranges(self.units)
 
     @property
-    def label(self) -> str:
-        """A relative path of its own, for logs: layer, method and key, first and last unit."""
-        name = f"{self.series.folder.parent.name}/{self.series.folder.name}"
-        return f"{name}/{self.units[0]}-{self.units[-1]}"
+    def fields(self) -> dict[str, str]:
+        """What stands for it in the paths of logs: those of its series, and its units as `unit`."""
+        return {**self.series.fields, "unit": f"{self.units[0]}-{self.units[-1]}"}
 
     @property
     def identifier(self) -> str:
-        """A name of its own, of letters, digits and '_'."""
-        return re.sub(r"\W", "_", f"{self.series.layer}/{self.label.partition('/')[2]}")
+        """A name that no other batch of a plan has, of letters, digits and '_'."""
+        fields = {**self.fields, "layer": self.series.layer}
+        return re.sub(r"\W", "_", "{layer}_{method}_{key}_{unit}".format(**fields))
 
     def paths(self) -> list[Path]:
         """The files of its units."""

@@ -86,14 +86,6 @@ def _is_ours(path: Path) -> bool:
 
 
 def _asked(plan: Plan) -> Iterator[Path]:
-    """The files of a plan, and the folders of its jobs' logs."""
-    logs = plan.folder / "logs"
-    yield from (plan.index, logs / "gallery.log", logs / "fetch")
-    for series in plan.series:
-        yield from series.paths()
-        yield plan.sheet(series.layer, series.name)
-        yield logs / "generate" / series.folder.relative_to(plan.folder / "units")
-    for layer in plan.layers:
-        data, sheet, page = plan.layer_file(layer), plan.sheet(layer), plan.page(layer)
-        yield from (data, sheet, page, page.with_suffix(".png"))
-        yield from (logs / rule / f"{data.stem}.log" for rule in ("collect", "sheets"))
+    """The files of a plan, and the logs of its jobs or, where each has many, their folders."""
+    yield from (file.path for file in plan.files())
+    yield from plan.logs()

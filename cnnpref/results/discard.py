@@ -6,6 +6,7 @@ import os
 from collections.abc import Iterator
 from pathlib import Path
 
+from cnnpref.planning.files import LAYER
 from cnnpref.planning.plan import Plan
 from cnnpref.planning.selection import format_ranges
 from cnnpref.planning.series import Series
@@ -36,7 +37,7 @@ def _is_writable(folder: Path) -> bool:
 
 
 def _discard_of_layer(plan: Plan, layer: str) -> Iterator[str]:
-    series, data = plan.select(layer), plan.layer_file(layer)
+    series, data = plan.select(layer), plan.path(LAYER, layer)
     made = data.stat().st_mtime_ns if is_collected(data, series) else 0
     for each in series:
         if reasons := dict(_discard(each, made)):

@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from functools import cache
 from itertools import chain
 from pathlib import Path
@@ -18,6 +17,8 @@ from PIL import Image
 
 from cnnpref.atomic import replacing
 from cnnpref.errors import UserError
+from cnnpref.planning.files import INDEX, LAYER, LAYER_SHEET, METHOD_SHEET, PAGE, PREVIEW
+from cnnpref.planning.plan import Plan
 from cnnpref.results.layer_file import Array, MethodData, Row, open_layer
 from cnnpref.show.sheet import field_size, preview
 
@@ -25,65 +26,42 @@ TRACES = 256  # the traces of a method with more units are not drawn: pages stay
 POINTS = 60  # of a drawn trace
 
 
-@dataclass(frozen=True)
-class GalleryLayer:
-    """What the page of a layer is made of, and where it goes.
-
-    Attributes:
-        name: as in the net.
-        data: its layer file.
-        page: the page to write, `.html`; a `.png` of the same name goes beside it.
-        sheet: the contact sheet of all its methods.
-        method_sheets: the contact sheets of the methods to show.
-    """
-
-    name: str
-    data: Path
-    page: Path
-    sheet: Path
-    method_sheets: Mapping[str, Path]
-
-
-def write_gallery(folder: Path, layers: Sequence[GalleryLayer]) -> None:
-    """Write a page for each layer, in order, and at last `folder`/index.html.
-
-    Args:
-        folder: its name is the title.
-        layers: at least one.
+def write_gallery(plan: Plan) -> None:
+    """Write the page and the preview of each layer, in order, and at last the index.
 
     Raises:
         UserError: a layer file or a sheet is missing, or the operating system refused to write.
     """
-    index = folder / "index.html"
+    index, layers = plan.path(INDEX), plan.layers
     neighbours = zip([None, *layers[:-1]], layers, [*layers[1:], None], strict=True)
-    cards = [_write_layer(index, *three) for three in neighbours]
-    _render(index, "index.html", run=folder.resolve().name, layers=cards)
+    cards = [_write_layer(plan, *three) for three in neighbours]
+    _render(index, "index.html", run=plan.folder.name, layers=cards)
 
 
-def _write_layer(
-    index: Path, before: GalleryLayer | None, layer: GalleryLayer, after: GalleryLayer | None
-) -> dict[str, Any]:
+def _write_layer(plan: Plan, before: str | None, layer: str, after: str | None) -> dict[str, Any]:
     """Write the page and the preview of a layer; returns its entry in the index."""
-    strip = layer.page.with_suffix(".png")
-    preview(layer.data, strip)
-    with open_layer(layer.data) as found:
-        methods = {name: _method(layer, found, name) for name in layer.method_sheets}
-        tables = {name: data.rows() for name, data in methods.items()}
+    page, index, data = plan.path(PAGE, layer), plan.path(INDEX), plan.path(LAYER, layer)
+    strip = plan.path(PREVIEW, layer)
+    preview(data, strip)
+    with open_layer(data) as found:
+        names = [each.name for each in plan.select(layer)]
+        methods = {name: _method(data, found, name) for name in names}
+        tables = {name: each.rows() for name, each in methods.items()}
         facts = _facts(methods, tables)
         _render(
-            layer.page,
+            page,
             "layer.html",
-            run=index.parent.resolve().name,
-            name=layer.name,
+            run=plan.folder.name,
+            name=layer,
             **facts,
-            index=_url(index, layer.page),
-            before=before and {"name": before.name, "url": _url(before.page, layer.page)},
-            after=after and {"name": after.name, "url": _url(after.page, layer.page)},
-            sheet=_picture(layer.sheet, layer.page),
+            index=_url(index, page),
+            before=before and {"name": before, "url": _url(plan.path(PAGE, before), page)},
+            after=after and {"name": after, "url": _url(plan.path(PAGE, after), page)},
+            sheet=_image(plan.path(LAYER_SHEET, layer), page),
             sections=[
                 {
                     "method": name,
-                    "sheet": _picture(layer.method_sheets[name], layer.page),
+                    "sheet": _image(plan.path(METHOD_SHEET, layer, name), page),
                     "rows": rows,
                     "traces": len(rows) <= TRACES,
                     "options": methods[name].attributes["options"],
@@ -92,14 +70,13 @@ def _write_layer(
                 for name, rows in tables.items()
             ],
         )
-    page = {"url": _url(layer.page, index), "preview": _picture(strip, index)}
-    return {"name": layer.name, **facts, **page}
+    return {"name": layer, **facts, "url": _url(page, index), "preview": _image(strip, index)}
 
 
-def _method(layer: GalleryLayer, found: Mapping[str, MethodData], name: str) -> MethodData:
+def _method(data: Path, found: Mapping[str, MethodData], name: str) -> MethodData:
     if name not in found:
         raise UserError(
-            f"{layer.data} has no method {name!r}; run 'cnnpref collect' for this layer again"
+            f"{data} has no method {name!r}; run 'cnnpref collect' for this layer again"
         )
     return found[name]
 
@@ -120,13 +97,14 @@ def _facts(
     }
 
 
-def _picture(path: Path, page: Path) -> dict[str, Any]:
+def _image(path: Path, page: Path) -> dict[str, Any]:
+    """What a page needs to show an image file."""
     try:
         with Image.open(path) as image:
             width, height = image.size
     except OSError as error:
         raise UserError(
-            f"{path}: {error.strerror or 'not a picture'}; run 'cnnpref sheet' for this layer again"
+            f"{path}: {error.strerror or 'not a PNG'}; run 'cnnpref sheet' for this layer again"
         ) from error
     return {"url": _url(path, page), "width": width, "height": height}
 

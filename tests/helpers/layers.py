@@ -15,9 +15,12 @@ import h5py
 import numpy as np
 
 from cnnpref.methods import GdOptions
-from cnnpref.planning.series import Series
+from cnnpref.planning.files import LAYER, LAYER_SHEET, METHOD_SHEET, UNITS
+from cnnpref.planning.plan import Plan
+from cnnpref.planning.series import Series, escape
 from cnnpref.results.layer_file import collect
 from cnnpref.results.unit_file import UnitResult, write_unit
+from cnnpref.show.sheet import layer_sheet, method_sheet
 
 DIGEST = "0123456789abcdef" * 4
 
@@ -48,23 +51,60 @@ def unit_result(unit: int = 3, size: int = 8, **attributes: Any) -> UnitResult:
     return UnitResult(image, best, trace, plain | attributes)
 
 
-def series_of(folder: Path, units: Sequence[int], name: str = "gd") -> Series:
+def series_of(
+    folder: Path, units: Sequence[int], method: str = "gd", layer: str = "conv1"
+) -> Series:
     """The units whose files lie in a folder."""
-    options = GdOptions()
-    given = (tuple(units), "center", options, 5, {}, DIGEST, folder)
-    return Series("conv1", name, name, *given)
+    given = (tuple(units), "center", GdOptions(), 5, {}, DIGEST, folder)
+    return Series(layer, method, method, *given)
+
+
+def write_units(results: Sequence[UnitResult], place: str) -> list[Series]:
+    """Write unit files; returns the series by layer and method, in order of appearance.
+
+    Args:
+        results: of any layers and methods.
+        place: of the files of a series, with the fields `{layer}`, `{method}` and `{key}`.
+    """
+    found: dict[Path, list[UnitResult]] = {}
+    for result in results:
+        layer, method = (result.attributes[name] for name in ("layer", "method"))
+        folder = Path(place.format(layer=escape(layer), method=method, key=DIGEST[:8]))
+        write_unit(folder / f"{result.attributes['unit']}.h5", result)
+        found.setdefault(folder, []).append(result)
+    return [
+        series_of(
+            folder,
+            [each.attributes["unit"] for each in units],
+            *(units[0].attributes[name] for name in ("method", "layer")),
+        )
+        for folder, units in found.items()
+    ]
 
 
 def write_layer(folder: Path, results: Sequence[UnitResult]) -> Path:
-    """Write the unit files of one layer, by methods in order of appearance, and collect them."""
-    units: dict[str, list[int]] = {}
-    for result in results:
-        method, unit = result.attributes["method"], result.attributes["unit"]
-        units.setdefault(method, []).append(unit)
-        write_unit(folder / "units" / method / f"{unit}.h5", result)
-    series = [series_of(folder / "units" / name, each, name) for name, each in units.items()]
-    collect(folder / "layer.h5", series)
+    """Write the unit files of one layer and collect them."""
+    collect(folder / "layer.h5", write_units(results, f"{folder}/units/{{method}}"))
     return folder / "layer.h5"
+
+
+def write_run(folder: Path, results: Sequence[UnitResult]) -> Plan:
+    """Write a run of these units but for its gallery: unit files, layer files, sheets."""
+    config = {"results": str(folder.parent), "run": folder.name}
+    plan = Plan(config, tuple(write_units(results, f"{folder}/{UNITS}")), {})
+    for layer in plan.layers:
+        data = plan.path(LAYER, layer)
+        collect(data, plan.select(layer))
+        draw_sheets(plan, layer)
+    return plan
+
+
+def draw_sheets(plan: Plan, layer: str) -> None:
+    """Draw the sheets of a layer from its layer file."""
+    data = plan.path(LAYER, layer)
+    layer_sheet(data, plan.path(LAYER_SHEET, layer))
+    for series in plan.select(layer):
+        method_sheet(data, series.name, plan.path(METHOD_SHEET, layer, series.name))
 
 
 def files(folder: Path) -> list[str]:

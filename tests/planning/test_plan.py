@@ -14,6 +14,7 @@ from planning import BASE, NET, Description, message, plan
 
 from cnnpref.errors import UserError
 from cnnpref.planning.config import resolve_config
+from cnnpref.planning.files import GENERATE, INDEX, LAYER, METHOD_SHEET
 from cnnpref.planning.plan import make_plan
 from cnnpref.planning.selection import format_ranges, parse_ranges
 from cnnpref.planning.series import escape, unescape
@@ -184,9 +185,9 @@ def test_paths() -> None:
     made = plan(layers={"fire/expand3x3": {}}, results="out")
     (series,) = made.series
     assert series.path(7) == Path(f"out/r/units/fire=expand3x3/gd-{series.digest[:8]}/7.h5")
-    assert made.layer_file("fire/expand3x3") == Path("out/r/layers/fire=expand3x3.h5")
-    assert made.sheet("fire/expand3x3", "gd") == Path("out/r/sheets/fire=expand3x3/gd.png")
-    assert made.sheet("fire/expand3x3") == Path("out/r/sheets/fire=expand3x3.png")
+    assert made.path(LAYER, series.layer) == Path("out/r/layers/fire=expand3x3.h5")
+    assert made.path(METHOD_SHEET, series.layer, "gd") == Path("out/r/sheets/fire=expand3x3/gd.png")
+    assert made.path(INDEX) == Path("out/r/index.html")
 
 
 @given(st.integers(1, 40))
@@ -195,7 +196,8 @@ def test_batches_hold_every_unit_once(size: int) -> None:
     batches = made.batches()
     assert all(0 < len(batch.units) <= size for batch in batches)
     assert len({batch.identifier for batch in batches}) == len(batches)
-    assert len({batch.label for batch in batches}) == len(batches)
+    logs = {GENERATE.log.format(**batch.fields) for batch in batches}
+    assert len(logs) == len(batches)
     paths = [path for batch in batches for path in batch.paths()]
     assert paths == [path for series in made.series for path in series.paths()]
 

@@ -3,43 +3,19 @@
 from __future__ import annotations
 
 import os
-import shutil
-from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import pytest
 from calling import Config, call, fail, succeed, unit_files
+from running import Project
 
-RUN = Path("results/tiny")
-Change = Callable[[], object]
-
-
-@pytest.fixture(scope="module")
-def finished(tiny_net: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Config]:
-    """The folder of a run that is done, and its config."""
-    net = {name: str(tiny_net / f"tiny.{name}") for name in ("prototxt", "caffemodel")}
-    config: dict[str, Any] = {
-        **{"run": "tiny", "net": net, "batch": 4, "options": {"gd": {"iter_n": 2}}},
-        "layers": {"conv1": {}, "fire/expand": {"units": "0-2"}},
-    }
-    folder = tmp_path_factory.mktemp("finished")
-    with pytest.MonkeyPatch.context() as patch:
-        patch.chdir(folder)
-        for command in ("generate", "collect", "sheet", "gallery"):
-            succeed(command, config)
-    return folder, config
+RUN = Path("results/mine")
 
 
 @pytest.fixture
-def config(
-    finished: tuple[Path, Config], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> Config:
+def config(finished: Project) -> Config:
     """The config of a run that lies in the working directory and may be spoilt."""
-    folder, wanted = finished
-    shutil.copytree(folder, tmp_path, dirs_exist_ok=True)
-    monkeypatch.chdir(tmp_path)
-    return wanted
+    return finished.config
 
 
 def told(config: Config) -> list[str]:
@@ -60,7 +36,7 @@ def truncate(path: Path) -> None:
 def test_a_complete_run_is_right(config: Config) -> None:
     result = call("check", config)
     assert (result.exit_code, result.stderr) == (0, "")
-    counts = "9 unit files, 2 layer files, 4 sheets, 5 files of the gallery"
+    counts = "9 unit files, 2 layer files, 4 sheets, 5 gallery files"
     assert result.stdout == f"{RUN}: {counts}: all there and right\n"
 
 
@@ -103,8 +79,8 @@ def test_a_unit_of_other_options_in_the_place_of_one_is_stale(config: Config) ->
     [
         ("units/fire=expand/*/1.h5", "truncated, damaged or not HDF5"),
         ("layers/conv1.h5", "not a complete layer file"),
-        ("sheets/conv1/gd.png", "not a complete picture"),
-        ("pages/conv1.png", "not a complete picture"),
+        ("sheets/conv1/gd.png", "not a complete PNG"),
+        ("pages/conv1.png", "not a complete PNG"),
         ("pages/fire=expand.html", "not a complete page"),
     ],
 )

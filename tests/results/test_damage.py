@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import re
-import shutil
 from collections.abc import Callable
 from pathlib import Path
 
@@ -39,38 +38,15 @@ def aged(path: Path, damage: Callable[[Path], None]) -> None:
     os.utime(path, ns=(stamp, stamp))
 
 
-@pytest.fixture(scope="module")
-def finished(tiny_net: Path, tmp_path_factory: pytest.TempPathFactory) -> Project:
-    net = {name: str(tiny_net / f"tiny.{name}") for name in ("prototxt", "caffemodel")}
-    options = {"gd": {"iter_n": 3}}
-    config = {"run": "mine", "net": net, "layers": {"conv1": {}}, "batch": 2, "options": options}
-    made = Project(tmp_path_factory.mktemp("finished"), config)
-    with pytest.MonkeyPatch.context() as patch:
-        patch.chdir(made.folder)
-        for command in ("generate", "collect", "sheet", "gallery"):
-            succeed(command, config)
-    return made
-
-
-@pytest.fixture
-def project(finished: Project, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Project:
-    """A run that is done, in the working directory."""
-    shutil.copytree(finished.folder, tmp_path, dirs_exist_ok=True)
-    monkeypatch.chdir(tmp_path)
-    made = Project(tmp_path, finished.config)
-    made.change()
-    return made
-
-
 def files() -> dict[str, bytes]:
     return {name: path.read_bytes() for name, path in unit_files().items()}
 
 
-def test_one_command_computes_them_again(project: Project) -> None:
-    before, wanted = files(), {unit: read_unit(project.unit(unit)) for unit in (0, 3, 4)}
+def test_one_command_computes_them_again(finished: Project) -> None:
+    before, wanted = files(), {unit: read_unit(finished.unit(unit)) for unit in (0, 3, 4)}
     for unit, damage in {0: truncate, 3: corrupt, 4: empty}.items():
-        damage(project.unit(unit))
-    told = project.succeed()
+        damage(finished.unit(unit))
+    told = finished.succeed()
     (folder,) = Path("results/mine/units/conv1").iterdir()
     warning = f"warning: {folder}: 3 damaged unit files, deleted, to be computed again: 0,3-4"
     assert told.count(f"{warning} ({REASON})") == 1
@@ -79,51 +55,52 @@ def test_one_command_computes_them_again(project: Project) -> None:
     succeed("check", "--config", "mine.yaml")
     after = files()
     for unit, result in wanted.items():
-        np.testing.assert_array_equal(read_unit(project.unit(unit)).image, result.image)
+        np.testing.assert_array_equal(read_unit(finished.unit(unit)).image, result.image)
         del before[f"conv1/{unit}"], after[f"conv1/{unit}"]
     assert after == before
 
 
-def test_a_layer_file_that_is_not_made_yet_protects_none(project: Project) -> None:
+def test_a_layer_file_that_is_not_made_yet_protects_none(finished: Project) -> None:
     Path("results/mine/layers/conv1.h5").unlink()
-    aged(project.unit(1), truncate)
-    assert len(discard_damaged(project.plan())) == 1
-    assert not project.unit(1).exists()
+    aged(finished.unit(1), truncate)
+    assert len(discard_damaged(finished.plan())) == 1
+    assert not finished.unit(1).exists()
 
 
-def test_a_dry_run_leaves_them(project: Project) -> None:
-    truncate(project.unit(1))
+def test_a_dry_run_leaves_them(finished: Project) -> None:
+    truncate(finished.unit(1))
     before = files()
-    assert "warning: " not in project.succeed("--dry-run")
+    assert "warning: " not in finished.succeed("--dry-run")
     assert files() == before
 
 
-def test_what_was_collected_while_it_was_whole_is_for_check_to_find(project: Project) -> None:
-    aged(project.unit(1), truncate)
-    assert "Nothing to be done" in project.succeed()
+def test_what_was_collected_while_it_was_whole_is_for_check_to_find(finished: Project) -> None:
+    aged(finished.unit(1), truncate)
+    assert "Nothing to be done" in finished.succeed()
     assert f"/1.h5: {REASON}" in call("check", "--config", "mine.yaml").output
 
 
-def test_units_of_a_layer_file_of_others_are_looked_at(project: Project) -> None:
-    aged(project.unit(1), truncate)
-    project.change(layers={"conv1": {"units": "0-4"}})
-    (line,) = discard_damaged(project.plan())
+def test_units_of_a_layer_file_of_others_are_looked_at(finished: Project) -> None:
+    before = sorted(files())
+    aged(finished.unit(1), truncate)
+    finished.change(layers={**finished.config["layers"], "conv1": {"units": "0-4"}})
+    (line,) = discard_damaged(finished.plan())
     assert line.endswith(f"1 damaged unit file, deleted, to be computed again: 1 ({REASON})")
-    assert not project.unit(1).exists()
-    assert len(files()) == 5
+    assert not finished.unit(1).exists()
+    assert sorted(files()) == [name for name in before if name != "conv1/1"]
 
 
 @pytest.mark.parametrize("layer_file", [True, False])
-def test_whole_files_stay(layer_file: bool, project: Project) -> None:
+def test_whole_files_stay(layer_file: bool, finished: Project) -> None:
     if not layer_file:
         Path("results/mine/layers/conv1.h5").unlink()
     before = files()
-    assert discard_damaged(project.plan()) == []
+    assert discard_damaged(finished.plan()) == []
     assert files() == before
 
 
-def test_what_cannot_be_read_stays(project: Project) -> None:
-    plan = project.plan()
+def test_what_cannot_be_read_stays(finished: Project) -> None:
+    plan = finished.plan()
     unreadable, folder = (plan.series[0].path(unit) for unit in (1, 2))
     for place in (Path(), *(path for path in Path().rglob("*") if path.is_dir())):
         place.chmod(0o777)  # anybody may delete what is in it

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 import subprocess
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 from html.parser import HTMLParser
 from pathlib import Path
@@ -13,11 +13,12 @@ from urllib.parse import unquote
 
 import numpy as np
 import pytest
-from layers import multiply, unit_result, write_layer
+from layers import multiply, unit_result, write_run
 
 from cnnpref.errors import UserError
-from cnnpref.show.gallery import GalleryLayer, write_gallery
-from cnnpref.show.sheet import layer_sheet, method_sheet
+from cnnpref.planning.files import INDEX, LAYER, LAYER_SHEET, PAGE, Kind
+from cnnpref.results.unit_file import UnitResult
+from cnnpref.show.gallery import write_gallery
 
 CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "chrome"))), None)
 
@@ -63,41 +64,19 @@ class Page(HTMLParser):
         return [self.path.parent / unquote(url) for url in self.links + self.pictures]
 
 
-def make_layer(
-    folder: Path,
-    name: str,
-    escaped: str | None = None,
-    methods: Sequence[str] = ("gd",),
-    units: int = 3,
-    **attributes: object,
-) -> GalleryLayer:
-    """A layer with its layer file and sheets, under `escaped` if its name is no file name."""
-    escaped = escaped or name
-    results = [
-        unit_result(unit, method=method, layer=name, **attributes)
-        for method in methods
-        for unit in range(units)
-    ]
-    data = write_layer(folder / "data" / escaped, results)
-    sheets = {method: folder / "sheets" / escaped / f"{method}.png" for method in methods}
-    for method, path in sheets.items():
-        method_sheet(data, method, path)
-    layer_sheet(data, folder / "sheets" / f"{escaped}.png")
-    page = folder / "pages" / f"{escaped}.html"
-    return GalleryLayer(name, data, page, folder / "sheets" / f"{escaped}.png", sheets)
+def units(layer: str, count: int = 3, method: str = "gd", **attributes: object) -> list[UnitResult]:
+    return [unit_result(n, layer=layer, method=method, **attributes) for n in range(count)]
 
 
 @pytest.fixture
 def run(tmp_path: Path) -> Path:
     """The gallery of three layers, one of them of two methods and of an awkward name."""
-    folder = tmp_path / "my <run> & co"
-    layers = [
-        make_layer(folder, "conv1", units=10),
-        make_layer(folder, "fire5/expand3x3 <b>#1?", "fire5=expand3x3 %3Cb>#1?", ["gd", "lbfgs"]),
-        make_layer(folder, "fc8.new", status="zero-gradient"),
-    ]
-    write_gallery(folder, layers)
-    return folder
+    awkward = "fire5/expand3x3 <b>#1?"
+    results = units("conv1", 10) + units(awkward) + units(awkward, method="lbfgs")
+    results += units("fc8.new", status="zero-gradient")
+    plan = write_run(tmp_path / "my <run> & co", results)
+    write_gallery(plan)
+    return plan.folder
 
 
 def pages(folder: Path) -> list[Page]:
@@ -141,7 +120,7 @@ def test_the_index_tells_of_each_layer_in_order(run: Path) -> None:
 
 def test_pages_lead_from_layer_to_layer(run: Path) -> None:
     first = Page(run / "pages" / "conv1.html")
-    middle = Page(run / "pages" / "fire5=expand3x3 %3Cb>#1?.html")
+    middle = Page(run / "pages" / "fire5=expand3x3%20%3Cb%3E%231%3F.html")
     last = Page(run / "pages" / "fc8.new.html")
     assert [unquote(link) for link in first.links[:2]] == ["../index.html", middle.path.name]
     assert middle.links[1:3] == ["conv1.html", "fc8.new.html"]
@@ -150,8 +129,8 @@ def test_pages_lead_from_layer_to_layer(run: Path) -> None:
 
 def test_a_layer_of_one_method_shows_one_sheet_of_more_all(run: Path) -> None:
     assert Page(run / "pages" / "conv1.html").pictures == ["../sheets/conv1/gd.png"]
-    shown = Page(run / "pages" / "fire5=expand3x3 %3Cb>#1?.html").pictures
-    stem = "../sheets/fire5=expand3x3 %3Cb>#1?"
+    shown = Page(run / "pages" / "fire5=expand3x3%20%3Cb%3E%231%3F.html").pictures
+    stem = "../sheets/fire5=expand3x3%20%3Cb%3E%231%3F"
     assert [unquote(p) for p in shown] == [f"{stem}.png", f"{stem}/gd.png", f"{stem}/lbfgs.png"]
 
 
@@ -165,10 +144,19 @@ def test_the_table_tells_of_each_unit(run: Path) -> None:
     assert ["iter_n", "200"] in rows
 
 
+def traces(folder: Path, trace: Iterable[float], units: int = 1) -> list[str]:
+    """The traces on the page of a layer whose units have all the same one."""
+    activation = np.array(trace, np.float32)
+    plan = write_run(folder / "run", [replace(unit_result(0), activation=activation)])
+    multiply(plan.path(LAYER, "conv1"), units)
+    write_gallery(plan)
+    page = Page(plan.path(PAGE, "conv1"))
+    assert len(page.rows) > units
+    return page.traces
+
+
 def test_a_trace_is_drawn_from_left_to_right_within_its_box(tmp_path: Path) -> None:
-    rising = np.linspace(-7, 1e6, 500, dtype=np.float32)
-    data = write_layer(tmp_path / "data", [replace(unit_result(0), activation=rising)])
-    (points,) = traces(tmp_path, data)
+    (points,) = traces(tmp_path, np.linspace(-7, 1e6, 500))
     x, y = np.array([point.split(",") for point in points.split()], float).T
     assert (x[0], x[-1], y[0], y[-1]) == (0, 100, 19, 1)
     assert (np.diff(x) > 0).all()
@@ -178,56 +166,46 @@ def test_a_trace_is_drawn_from_left_to_right_within_its_box(tmp_path: Path) -> N
 
 @pytest.mark.parametrize("trace", [[], [np.nan], [4], [4, 4], [np.inf, 1, -np.inf, 2, np.nan]])
 def test_odd_traces_are_drawn_as_far_as_they_can_be(tmp_path: Path, trace: list[float]) -> None:
-    activation = np.array(trace, np.float32)
-    data = write_layer(tmp_path / "data", [replace(unit_result(0), activation=activation)])
-    (points,) = traces(tmp_path, data)
-    assert len(points.split()) == np.isfinite(activation).sum()
+    (points,) = traces(tmp_path, trace)
+    assert len(points.split()) == np.isfinite(trace).sum()
     assert "n" not in points
 
 
-@pytest.mark.parametrize(("units", "drawn"), [(256, 256), (257, 0)])
-def test_traces_are_drawn_for_up_to_256_units(tmp_path: Path, units: int, drawn: int) -> None:
-    data = multiply(write_layer(tmp_path / "data", [unit_result(0)]), units)
-    assert len(traces(tmp_path, data)) == drawn
-    assert len(Page(tmp_path / "layer.html").rows) > units
-
-
-def traces(folder: Path, data: Path) -> list[str]:
-    layer_sheet(data, folder / "sheet.png")
-    sheet = folder / "sheet.png"
-    write_gallery(folder, [GalleryLayer("a", data, folder / "layer.html", sheet, {"gd": sheet})])
-    return Page(folder / "layer.html").traces
+@pytest.mark.parametrize(("count", "drawn"), [(256, 256), (257, 0)])
+def test_traces_are_drawn_for_up_to_256_units(tmp_path: Path, count: int, drawn: int) -> None:
+    assert len(traces(tmp_path, [1, 2], count)) == drawn
 
 
 def test_only_the_methods_asked_for_are_shown(tmp_path: Path) -> None:
-    layer = make_layer(tmp_path, "conv1", methods=["gd", "lbfgs"])
-    write_gallery(tmp_path, [replace(layer, method_sheets={"gd": layer.method_sheets["gd"]})])
-    for page in pages(tmp_path):
+    plan = write_run(tmp_path / "run", units("conv1") + units("conv1", method="lbfgs"))
+    write_gallery(replace(plan, series=plan.series[:1]))
+    for page in pages(plan.folder):
         assert "lbfgs" not in page.text
 
 
 @pytest.mark.parametrize(
-    ("spoil", "told"),
+    ("kind", "spoil", "told"),
     [
-        (lambda layer: layer.sheet.unlink(), r"fc8\.png: No such file.*; run 'cnnpref sheet'"),
-        (lambda layer: layer.sheet.write_text("?"), r"fc8\.png: not a picture; run 'cnnpref sh"),
-        (lambda layer: layer.data.unlink(), r"layer\.h5: missing; run 'cnnpref collect'"),
+        (LAYER_SHEET, Path.unlink, r"fc8\.png: No such file.*; run 'cnnpref sheet'"),
+        (LAYER_SHEET, lambda path: path.write_text("?"), r"fc8\.png: not a PNG; run 'cnnpref sh"),
+        (LAYER, Path.unlink, r"fc8\.h5: missing; run 'cnnpref collect'"),
         (
-            lambda layer: write_layer(layer.data.parent, [unit_result(0, method="lbfgs")]),
-            r"layer\.h5 has no method 'gd'; run 'cnnpref collect'",
+            LAYER,
+            lambda path: write_run(path.parents[1], units("fc8", method="lbfgs")),
+            r"fc8\.h5 has no method 'gd'; run 'cnnpref collect'",
         ),
     ],
 )
 def test_what_is_missing_is_named_and_the_old_index_stays(
-    tmp_path: Path, spoil: Callable[[GalleryLayer], object], told: str
+    tmp_path: Path, kind: Kind, spoil: Callable[[Path], object], told: str
 ) -> None:
-    layers = [make_layer(tmp_path, name) for name in ("conv1", "fc8")]
-    write_gallery(tmp_path, layers[:1])
-    old = (tmp_path / "index.html").read_bytes()
-    spoil(layers[1])
+    plan = write_run(tmp_path / "run", units("conv1") + units("fc8"))
+    write_gallery(replace(plan, series=plan.series[:1]))
+    old = plan.path(INDEX).read_bytes()
+    spoil(plan.path(kind, "fc8"))
     with pytest.raises(UserError, match=told):
-        write_gallery(tmp_path, layers)
-    assert (tmp_path / "index.html").read_bytes() == old
+        write_gallery(plan)
+    assert plan.path(INDEX).read_bytes() == old
 
 
 # What the browser is asked once a page has loaded; the answer is the only text of the page then.
@@ -267,7 +245,7 @@ def browse(page: Path, profile: Path, width: int, *more: str) -> dict[str, objec
 
 @pytest.mark.skipif(CHROMIUM is None, reason="no chromium on this machine")
 @pytest.mark.parametrize(
-    ("page", "pictures"), [("index.html", 3), ("pages/fire5=expand3x3 %3Cb>#1?.html", 3)]
+    ("page", "pictures"), [("index.html", 3), ("pages/fire5=expand3x3%20%3Cb%3E%231%3F.html", 3)]
 )
 def test_a_browser_shows_the_pages(run: Path, tmp_path: Path, page: str, pictures: int) -> None:
     dark = "--blink-settings=preferredColorScheme=0"

@@ -6,7 +6,7 @@ if weights:
         output:
             update(f"{next(iter(weights.values())).parent}/{{weights}}"),
         log:
-            f"{plan.folder}/logs/fetch/{{weights}}.log",
+            below(files.FETCH_LOG),
         wildcard_constraints:
             weights="|".join(map(re.escape, names_of_weights)),
         localrule: True

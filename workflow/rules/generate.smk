@@ -13,9 +13,9 @@ if settings["batch"] == 1:
         input:
             ancient(lambda wildcards: weights_for(by_folder[folder_of(wildcards)])),
         output:
-            f"{plan.folder}/units/{{layer}}/{{method}}-{{key}}/{{unit}}.h5",
+            below(files.UNIT.path),
         log:
-            f"{plan.folder}/logs/generate/{{layer}}/{{method}}-{{key}}/{{unit}}.log",
+            below(files.GENERATE.log),
         conda:
             "../../environment.yml"
         threads: 1
@@ -44,7 +44,7 @@ else:
             output:
                 [update(str(path)) for path in batch.paths()],
             log:
-                f"{plan.folder}/logs/generate/{batch.label}.log",
+                below(files.GENERATE.log).format(**batch.fields),
             conda:
                 "../../environment.yml"
             threads: 1

@@ -3,11 +3,11 @@
 
 rule collect:
     input:
-        lambda wildcards: unit_files(unescape(wildcards.layer)),
+        lambda wildcards: paths(files.COLLECT.reads, unescape(wildcards.layer)),
     output:
-        f"{plan.folder}/layers/{{layer}}.h5",
+        below(files.LAYER.path),
     log:
-        f"{plan.folder}/logs/collect/{{layer}}.log",
+        below(files.COLLECT.log),
     conda:
         "../../environment.yml"
     resources:
@@ -23,25 +23,25 @@ rule collect:
 
 rule sheets:
     input:
-        f"{plan.folder}/layers/{{layer}}.h5",
+        lambda wildcards: paths(files.SHEETS.reads, unescape(wildcards.layer)),
     output:
         report(
-            f"{plan.folder}/sheets/{{layer}}.png",
+            below(files.LAYER_SHEET.path),
             caption="../report/layer_sheet.rst",
             category="Contact sheets",
             labels=labels_of("all, side by side"),
         ),
         [
             report(
-                f"{plan.folder}/sheets/{{layer}}/{method}.png",
+                below(files.METHOD_SHEET.path.replace("{name}", name)),
                 caption="../report/method_sheet.rst",
                 category="Contact sheets",
-                labels=labels_of(method),
+                labels=labels_of(name),
             )
-            for method in plan.names
+            for name in plan.names
         ],
     log:
-        f"{plan.folder}/logs/sheets/{{layer}}.log",
+        below(files.SHEETS.log),
     conda:
         "../../environment.yml"
     resources:
@@ -57,14 +57,11 @@ rule sheets:
 
 rule gallery:
     input:
-        [str(plan.layer_file(layer)) for layer in plan.layers],
-        [str(plan.sheet(layer)) for layer in plan.layers],
-        [str(plan.sheet(series.layer, series.name)) for series in plan.series],
+        lambda wildcards: paths(files.GALLERY.reads),
     output:
-        str(plan.index),
-        [str(plan.page(layer)) for layer in plan.layers],
+        [str(path) for path in plan.paths(files.GALLERY.makes)],
     log:
-        f"{plan.folder}/logs/gallery.log",
+        below(files.GALLERY.log),
     conda:
         "../../environment.yml"
     resources:
@@ -72,6 +69,6 @@ rule gallery:
     params:
         config=CONFIG,
     message:
-        f"gallery {plan.index}"
+        f"gallery {plan.path(files.INDEX)}"
     shell:
         "cnnpref gallery --config {params.config:q} > {log:q} 2>&1"

@@ -1,0 +1,55 @@
+"""Targets among the other channels of their layer: units that excel there."""
+
+from __future__ import annotations
+
+from math import prod
+
+import torch
+from torch import Tensor
+
+from cnnpref.ascent.objective import Objective
+from cnnpref.nets.net import Net
+
+_SHARPNESS = 0.5  # of the soft maximum, in standard deviations over the channels
+
+
+class Channels:
+    """All channels of a layer at the positions of one-channel targets: (B, C), their means.
+
+    Args:
+        net: the network.
+        objective: each row is one channel, all at the same positions, see `Objective.units`.
+    """
+
+    def __init__(self, net: Net, objective: Objective) -> None:
+        size = prod(objective.shape[1:])
+        self.channel = torch.div(objective.index[:, 0], size, rounding_mode="floor")
+        places = objective.index[0] % size
+        channels = torch.arange(objective.shape[0], device=places.device)
+        self._readout = net.readout(
+            objective.layer, (channels[:, None] * size + places).reshape(1, -1)
+        )
+        self._count = len(places)
+
+    def __call__(self, net_input: Tensor) -> Tensor:
+        """From the net's input (B, C, h, w); differentiable."""
+        return self._readout(net_input).unflatten(1, (-1, self._count)).mean(2)
+
+    def of_target(self, means: Tensor) -> Tensor:
+        """The target's own, (B,)."""
+        return means.gather(1, self.channel[:, None])[:, 0]
+
+    def lead(self, means: Tensor) -> Tensor:
+        """By how much the target is above the mean of all channels, (B,)."""
+        return self.of_target(means) - means.mean(1)
+
+    def margin(self, means: Tensor) -> Tensor:
+        """By how much the target is above a soft maximum of the others, (B,).
+
+        M_u - T log sum over j != u of exp(M_j / T), where T is half a standard deviation of M over
+        the channels.
+        """
+        temperature = (_SHARPNESS * means.detach().std(1, keepdim=True)).clamp(min=1e-6)
+        own = torch.zeros_like(means, dtype=torch.bool).scatter_(1, self.channel[:, None], True)
+        others = (means / temperature).masked_fill(own, -torch.inf)
+        return self.of_target(means) - temperature[:, 0] * torch.logsumexp(others, 1)

@@ -1,0 +1,19 @@
+"""Noise that is the same on every device: stretches of one table of normal numbers."""
+
+from __future__ import annotations
+
+from functools import cache
+
+import numpy as np
+import torch
+from torch import Tensor
+
+STARTS = 2**20  # places where a stretch can start
+LONGEST = 2**22  # numbers in a stretch, at most
+
+
+@cache
+def noise_table(device: torch.device) -> Tensor:
+    """Normal numbers, always the same, (STARTS + LONGEST,)."""
+    numbers = np.random.RandomState(0).standard_normal(STARTS + LONGEST)
+    return torch.from_numpy(numbers.astype(np.float32)).to(device)

@@ -1,0 +1,58 @@
+"""Noise on a net's weights: what a net answers to only by the accident of its weights goes away."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from cnnpref.ascent.noise import noise_table
+from cnnpref.nets.net import Net
+
+
+class WeightNoise:
+    """Multiplies each weight by 1 + sigma * N(0, 1), and drops inputs of the units' layer.
+
+    The noise of a step is the same for all rows and in every batch, so rows stay independent.
+
+    Args:
+        net: its parameters of several axes get noise; those of one axis are biases, which stay.
+        layer: the units' layer.
+        dropout: which share of its input channels is dropped in each step.
+    """
+
+    def __init__(self, net: Net, layer: str, dropout: float = 0.0) -> None:
+        self._weights = [weight for weight in net.parameters() if weight.ndim > 1]
+        self._kept = [weight.clone() for weight in self._weights]
+        self._last = [weight for weight in net.layer_weights(layer) if weight.ndim > 1]
+        self._dropout = dropout
+
+    @contextmanager
+    def at(self, step: int, sigma: float) -> Iterator[None]:
+        """Inside, the net has the noise of a step; then its own weights again, to the bit."""
+        random = np.random.RandomState(step)
+        for weight, kept in zip(self._weights, self._kept, strict=True):
+            _multiply(weight.view(-1), kept.view(-1), sigma, random)
+        for weight in self._last if self._dropout else ():
+            keeps = (random.uniform(size=weight.shape[1]) >= self._dropout) / (1 - self._dropout)
+            channels = torch.from_numpy(keeps).to(weight)
+            weight.mul_(channels.reshape(-1, *(1,) * (weight.ndim - 2)))
+        try:
+            yield
+        finally:
+            for weight, kept in zip(self._weights, self._kept, strict=True):
+                weight.copy_(kept)
+
+
+def _multiply(weight: Tensor, kept: Tensor, sigma: float, random: np.random.RandomState) -> None:
+    """Write `kept * (1 + sigma * noise)` into `weight`, both flat, stretch by stretch."""
+    table, start = noise_table(weight.device), 0
+    while start < len(weight):
+        place = int(random.randint(0, len(table) // 2))
+        count = min(len(table) - place, len(weight) - start)
+        noise = table[place : place + count] * sigma + 1
+        torch.mul(kept[start : start + count], noise, out=weight[start : start + count])
+        start += count

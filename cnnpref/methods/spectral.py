@@ -1,0 +1,233 @@
+"""`spectral`: Adam on Fourier coefficients whose power is capped, band by band, as in nature."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any, ClassVar
+
+from cnnpref.geometry import grown
+from cnnpref.methods.base import Method
+from cnnpref.methods.options import NUMBER, Choice, Number, Options, Whole, option
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from torch import Tensor
+
+    from cnnpref.ascent.fourier import FourierImages
+    from cnnpref.ascent.task import Scene, Task
+    from cnnpref.ascent.variables import Variables
+    from cnnpref.optim.problem import Evaluation, Optimum
+
+_CAP = (
+    "most root mean power of a band, in units of the natural spectrum; of a band of a frequency ten"
+    " times as high by the factor `fine` of that"
+)
+_SIZE = "a view shows the picture between 1 / near and 1 / far times as large"
+_WEIGHTS = "noise on the net's weights, relative to each, from the first to the last step"
+
+
+@dataclass(frozen=True, kw_only=True)
+class SpectralOptions(Options):
+    """Adam on Fourier coefficients."""
+
+    steps: int = option(256, Whole(1), "steps")
+    lr: float = option(0.05, NUMBER, "step length, in units of the natural spectrum")
+    cap: float = option(1.0, Number(1e-6, 1e6), _CAP)
+    fine: float = option(1.0, Number(1e-6, 1e6), _CAP)
+    total: float = option(0.0, Number(0, 1e6), "the same of all bands together; 0 is no limit")
+    alpha: float = option(1.25, Number(0, 10), "amplitude falls as 1 / frequency^alpha")
+    chroma: float = option(0.5, Number(0, 10), "how colourful, 1 as photographs are")
+    coarse: float = option(
+        0.0, Number(0, 0.75), "highest frequency at the first step, in cycles per pixel; 0: all"
+    )
+    noise: float = option(0.05, Number(0, 10), "of the pixels of a view, on the scale 0..1")
+    shift: float = option(0.07, Number(0, 1), "of a view, as a share of what is seen")
+    rotation: float = option(10.0, Number(0, 180), "of a view, in degrees")
+    near: float = option(0.8, Number(0.1, 10), _SIZE)
+    far: float = option(1.8, Number(0.1, 10), _SIZE)
+    weight_noise_start: float = option(0.0, Number(0, 10), _WEIGHTS)
+    weight_noise_end: float = option(0.0, Number(0, 10), _WEIGHTS)
+    dropout: float = option(
+        0.0, Number(0, 0.9), "share of the input channels of the units' layer left out in a step"
+    )
+    objective: str = option(
+        "activation",
+        Choice(("activation", "lead", "margin")),
+        "`activation`; `lead`: above the mean of the layer's channels there; `margin`: above a soft"
+        " maximum of the others",
+    )
+
+
+_UNIT: dict[str, Any] = {
+    **{"steps": 96, "cap": 0.42, "chroma": 0.7, "rotation": 8.0, "near": 0.91, "far": 1.1},
+}
+_CAP_EVERY, _CAP_LAST = 2, 3  # steps
+_HIGHEST, _OPEN = 0.75, 0.5  # cycles per pixel that the gate ends at, and when
+_STAGES = 5  # of weight noise
+_CONSTANT, _LAST = 0.6, 0.02  # share of the steps at full length; what the length comes down to
+
+
+class Spectral(Method[SpectralOptions]):
+    """Its own: see docs in `config/README.md`."""
+
+    name = "spectral"
+    options = SpectralOptions
+    presets: ClassVar[dict[str, dict[str, Any]]] = {
+        "class": {
+            **{"total": 0.5, "weight_noise_start": 0.1, "weight_noise_end": 0.15, "dropout": 0.3},
+            "objective": "margin",
+        },
+        "large": {
+            **_UNIT,
+            **{"alpha": 1.5, "coarse": 0.08, "objective": "lead"},
+            **{"weight_noise_start": 0.1, "weight_noise_end": 0.1},
+        },
+        "middle": {
+            **_UNIT,
+            **{"steps": 160, "cap": 0.45, "fine": 0.45, "alpha": 1.3, "coarse": 0.15},
+            **{"noise": 0.02, "shift": 0.02, "rotation": 3.0},
+        },
+        "small": {
+            **_UNIT,
+            **{"cap": 0.7, "alpha": 1.2, "noise": 0.02, "shift": 0.09, "rotation": 3.0},
+            **{"near": 0.97, "far": 1.03, "chroma": 1.0},
+        },
+    }
+    shows_update = True
+    bytes_per_variable = 64
+    operations_per_variable = 1500
+
+    def iterations(self, options: SpectralOptions) -> int:
+        return options.steps
+
+    def shortened(self, options: SpectralOptions, iterations: int) -> SpectralOptions:
+        return replace(options, steps=min(iterations, options.steps), retries=0)
+
+    def variables(self, options: SpectralOptions, scene: Scene) -> Variables:
+        from cnnpref.ascent.fourier import Colours, FourierImages
+
+        margin = math.ceil(_shift(options, scene.box)) + 2
+        canvas = grown(scene.box, margin, scene.size)
+        colours = Colours.of_photographs(scene.net.input_shape[0], options.chroma)
+        return FourierImages(scene.net, canvas, scene.box, options.alpha, colours)
+
+    def optimise(self, options: SpectralOptions, task: Task) -> Optimum:
+        from cnnpref.optim.adam import minimise
+
+        run = _Run(options, task)
+        found = minimise(run.evaluate, run.start, run.rate, options.steps, run.cap, task.watch)
+        task.importance = run.importance()
+        return found
+
+
+def _shift(options: SpectralOptions, box: tuple[int, int, int, int]) -> float:
+    """Of views, in pixels."""
+    return options.shift * max(box[2] - box[0], box[3] - box[1])
+
+
+class _Run:
+    """The steps of a batch."""
+
+    def __init__(self, options: SpectralOptions, task: Task) -> None:
+        import numpy as np
+
+        from cnnpref.ascent.fourier import Limits
+        from cnnpref.ascent.views import Views
+        from cnnpref.ascent.weight_noise import WeightNoise
+
+        self.options, self.task = options, task
+        self.images: FourierImages = task.variables  # type: ignore[assignment]
+        shift = _shift(options, self.images.box)
+        self.views = Views(options.near, options.far, options.rotation, shift, options.noise)
+        self.limits = Limits(options.cap, options.fine, options.total)
+        self.start = task.start()
+        draws = range(options.steps)
+        chances = [[self.views.draw(each) for _ in draws] for each in task.draws]
+        self.chances = np.array(chances).swapaxes(0, 1)  # (steps, B, 5)
+        noisy = options.weight_noise_start or options.weight_noise_end or options.dropout
+        layer = task.objective.layer
+        self.weights = WeightNoise(task.net, layer, options.dropout) if noisy else None
+        self.score = _objective(options.objective, task)
+        self.sensitivity: Tensor | None = None
+
+    def evaluate(self, x: Tensor, t: int) -> Evaluation:
+        """A view of the images, and what the net makes of it."""
+        from contextlib import nullcontext
+
+        noise = self.weights.at(t, self.weight_noise(t)) if self.weights else nullcontext()
+        with noise:
+            return self._evaluate(x, t)
+
+    def _evaluate(self, x: Tensor, t: int) -> Evaluation:
+        import torch
+
+        from cnnpref.optim.problem import Evaluation
+
+        x = x.detach().requires_grad_()
+        images = self.images.canvas_images(x, self.gate(t))
+        view = self.views.see(images, self.images.seen, self.chances[t])
+        score, activation = self.score(self.images.encode(view))
+        gradient, sensitivity = torch.autograd.grad(-score.sum(), [x, images])
+        size = sensitivity.abs().mean(1)
+        self.sensitivity = size if self.sensitivity is None else self.sensitivity + size
+        return Evaluation(activation, -score.detach(), gradient)
+
+    def gate(self, t: int) -> Tensor | None:
+        """From coarse to fine."""
+        first = self.options.coarse
+        if not first:
+            return None
+        share = min(1.0, t / (_OPEN * self.options.steps))
+        return self.images.spectrum.gate(first + (_HIGHEST - first) * share)
+
+    def weight_noise(self, t: int) -> float:
+        """Of a step, in stages."""
+        stage = min(t * _STAGES // self.options.steps, _STAGES - 1) / (_STAGES - 1)
+        first, last = self.options.weight_noise_start, self.options.weight_noise_end
+        return first + (last - first) * stage
+
+    def rate(self, t: int) -> float:
+        """Constant, then a cosine."""
+        share = max(0.0, (t / self.options.steps - _CONSTANT) / (1 - _CONSTANT))
+        return self.options.lr * (_LAST + (1 - _LAST) * (1 + math.cos(math.pi * share)) / 2)
+
+    def cap(self, x: Tensor, t: int) -> Tensor:
+        """The power of every band."""
+        if (t + 1) % _CAP_EVERY and t < self.options.steps - _CAP_LAST:
+            return x
+        return self.images.spectrum.cap(x, self.limits)
+
+    def importance(self) -> Tensor:
+        """Where the activation comes from, (B, H, W) in 0..1."""
+        from cnnpref.ascent.pixel_ops import blur, percentile
+        from cnnpref.geometry import crop
+
+        assert self.sensitivity is not None
+        smooth = blur(self.sensitivity[:, None], 2.5)[:, 0]
+        most = percentile(smooth.flatten(1), 90)[:, None, None].clamp(min=1e-30)
+        whole = smooth.new_zeros(len(smooth), *self.images.net.input_shape[1:])
+        crop(whole, self.images.canvas)[:] = (smooth / most).clamp(max=1)
+        return whole
+
+
+def _objective(name: str, task: Task) -> Callable[[Tensor], tuple[Tensor, Tensor]]:
+    """From the net's input to what is maximised and what is reported, (B,) each."""
+    from cnnpref.ascent.contrast import Channels
+
+    if name == "activation":
+        return task.score
+    channels = Channels(task.net, task.objective)
+    among = channels.margin if name == "margin" else channels.lead
+
+    def score(net_input: Tensor) -> tuple[Tensor, Tensor]:
+        means = channels(net_input)
+        count = task.objective.member[0].sum()
+        sign = task.objective.weight[:, 0].sign()
+        return sign * among(means), count * channels.of_target(means).detach()
+
+    return score
+
+
+SPECTRAL = Spectral()
