@@ -1,6 +1,6 @@
 """Images as Fourier coefficients in units of the spectrum that natural images have.
 
-Power falls as 1 / f^(2 alpha) in natural images (Field 1987); coefficients of size 1 stand for that.
+Power falls as 1 / f^(2 alpha) in natural images (Field 1987); coefficients of size 1 stand for it.
 A cap on the power of every band keeps noise out that a net would answer to but nobody would see.
 """
 
@@ -14,7 +14,6 @@ from functools import cached_property
 import numpy as np
 import numpy.typing as npt
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
 from cnnpref.ascent.variables import Draws
@@ -27,6 +26,7 @@ _START = 0.3  # size of the coefficients at the start, in units of the spectrum
 _MEAN = 0.35  # of the coefficient of frequency 0, in units of root pixels
 _BANDS = 13  # of frequencies, log-spaced; the last ends at the corner
 _HIGHEST = 0.7072
+_FINE = 0.05  # cycles per pixel, from where limits fall
 _EDGE = 1 / 64  # of 0..1: how near to its ends a given image is taken
 
 # Logits of photographs: their mean, and as columns their principal components times the root of
@@ -63,6 +63,25 @@ class Colours:
         return cls(_PHOTO_MEAN, scaled)
 
 
+@dataclass(frozen=True)
+class Limits:
+    """Of the root mean power of an image's coefficients, in units of the natural spectrum.
+
+    Attributes:
+        most: of a band of low frequency.
+        fine: by this factor less for a frequency ten times as high, from 0.05 cycles per pixel on.
+        total: of all bands but frequency 0 together, weighted as they are in the image; 0: none.
+    """
+
+    most: float
+    fine: float = 1.0
+    total: float = 0.0
+
+    def band(self, frequency: float) -> float:
+        """Of the band around a frequency."""
+        return self.most * self.fine ** max(0.0, math.log10(max(frequency, 1e-9) / _FINE))
+
+
 class Spectrum:
     """The frequencies of real images (h, w) in the layout of `rfft2`, (h, w // 2 + 1).
 
@@ -86,9 +105,10 @@ class Spectrum:
         power = (multiplicity * falling**2)[frequency > 0].sum()
         amplitude = falling * math.sqrt(height * width) / math.sqrt(power)
         amplitude[0, 0] = _MEAN * math.sqrt(height * width)
-        to = {"device": device, "dtype": torch.float32}
+
         self.frequency, self.multiplicity, self.amplitude = (
-            torch.tensor(each, **to) for each in (frequency, multiplicity, amplitude)
+            torch.tensor(each, device=device, dtype=torch.float32)
+            for each in (frequency, multiplicity, amplitude)
         )
 
     @property
@@ -101,28 +121,33 @@ class Spectrum:
         return torch.sigmoid((highest - self.frequency) / (0.15 * highest))
 
     @cached_property
-    def _bands(self) -> list[Tensor]:
-        """The flat places of the coefficients of each band, ascending: frequency 0 alone first."""
+    def _bands(self) -> list[tuple[float, Tensor]]:
+        """Of each band its middle and the flat places of its coefficients; frequency 0 is alone."""
         lowest = 1.5 / max(self.size)
         edges = np.geomspace(lowest, _HIGHEST, _BANDS - 1)
+        middles = [0.0, 1 / max(self.size), *np.sqrt(edges[1:] * edges[:-1])]
         band = np.digitize(self.frequency.cpu().numpy(), [1e-9, *edges[:-1]]).ravel()
-        places = (np.flatnonzero(band == number) for number in range(_BANDS + 1))
-        return [torch.from_numpy(p).to(self.frequency.device) for p in places if len(p)]
+        places = (np.flatnonzero(band == number) for number in range(_BANDS))
+        found = ((m, torch.from_numpy(p)) for m, p in zip(middles, places, strict=True) if len(p))
+        return [(middle, place.to(self.frequency.device)) for middle, place in found]
 
-    def cap(self, coefficients: Tensor, most: float) -> Tensor:
-        """Scale down the bands whose root mean power is above `most`, image by image.
+    def cap(self, x: Tensor, limits: Limits) -> Tensor:
+        """Scale coefficients down where their power is above the limits, image by image.
 
         Args:
-            coefficients: real and imaginary parts, (B, C, h, w // 2 + 1, 2).
-            most: in units of the spectrum.
+            x: real and imaginary parts, (B, C, h, w // 2 + 1, 2).
+            limits: of each band, and of all of them together.
         """
-        power = coefficients.square().sum(-1) * self.multiplicity
-        flat, factor = power.flatten(2), torch.ones_like(power).flatten(2)
-        weights = self.multiplicity.flatten()
-        for places in self._bands:
-            mean = flat[:, :, places].sum(2) / weights[places].sum()
-            factor[:, :, places] = (most / mean.sqrt()).clamp(max=1)[:, :, None]
-        return coefficients * factor.reshape(power.shape)[..., None]
+        power = (x.square().sum(-1) * self.multiplicity).flatten(2)
+        factor, counts = torch.ones_like(power), self.multiplicity.flatten()
+        for middle, places in self._bands:  # one by one: sums must not depend on the batch
+            size = (power[:, :, places].sum(2) / counts[places].sum()).sqrt()
+            factor[:, :, places] = (limits.band(middle) / size).clamp(max=1)[:, :, None]
+        if limits.total:
+            shares = (self.amplitude.flatten().square() / (self.size[0] * self.size[1]))[1:]
+            power = (power * factor.square())[:, :, 1:] * shares
+            factor *= (limits.total / power.sum(2).sqrt()).clamp(max=1)[:, :, None]
+        return x * factor.reshape(x.shape[:-1])[..., None]
 
 
 class FourierImages:
@@ -152,9 +177,7 @@ class FourierImages:
         """Normal numbers of the size of the start."""
         return _START * math.sqrt(0.5) * draws.standard_normal(self.shape)
 
-    def start(
-        self, draws: Sequence[Draws], given: Sequence[npt.ArrayLike] | None = None
-    ) -> Tensor:
+    def start(self, draws: Sequence[Draws], given: Sequence[npt.ArrayLike] | None = None) -> Tensor:
         """From noise, or from RGB images of the net's size, 0..255.
 
         Raises:
@@ -216,71 +239,3 @@ class FourierImages:
 
     def latents(self, x: Tensor) -> None:
         return None
-
-
-@dataclass(frozen=True)
-class Views:
-    """How images are looked at: scaled, turned and shifted at random, with noise.
-
-    Attributes:
-        scale: the log of the range of sizes: from exp(-scale) to exp(scale) times.
-        rotation: most degrees to each side.
-        shift: most pixels to each side.
-        noise: standard deviation, on the 0..1 scale.
-    """
-
-    scale: tuple[float, float]
-    rotation: float
-    shift: float
-    noise: float
-
-    def draw(self, draws: Draws) -> npt.NDArray[np.float64]:
-        """Numbers in -1..1 for one view, and a place in the table of noise, 0..1."""
-        return draws.randint(-(2**30), 2**30 + 1, 5) / 2.0**30
-
-    def see(self, images: Tensor, seen: Box, chance: npt.NDArray[np.float64]) -> Tensor:
-        """What is seen of images (B, C, h, w): the box `seen`, as the chance (B, 5) has it.
-
-        Beyond the edges images go on mirrored.
-        """
-        theta = self._affine(images, seen, chance)
-        size = (len(images), images.shape[1], seen[2] - seen[0], seen[3] - seen[1])
-        grid = F.affine_grid(theta, list(size), align_corners=False)
-        view = F.grid_sample(images, grid, "bilinear", "reflection", align_corners=False)
-        if not self.noise:
-            return view
-        starts = ((chance[:, 4] + 1) / 2 * _TABLE).astype(int)
-        table, count = noise_table(images.device), view[0].numel()
-        rows = [table[start : start + count].reshape(view.shape[1:]) for start in starts.tolist()]
-        return view + self.noise * torch.stack(rows)
-
-    def _affine(self, images: Tensor, seen: Box, chance: npt.NDArray[np.float64]) -> Tensor:
-        """The matrices (B, 2, 3) from what is seen to the canvas, as `affine_grid` wants them."""
-        height, width = images.shape[-2:]
-        top, left, bottom, right = seen
-        low, high = self.scale
-        extent = np.exp(low + (chance[:, 0] + 1) / 2 * (high - low))
-        angle = np.deg2rad(self.rotation) * chance[:, 1]
-        # half sizes: of what is seen, and of the canvas
-        rows, columns, y, x = ((bottom - top) / 2, (right - left) / 2, height / 2, width / 2)
-        theta = np.empty((len(chance), 2, 3))
-        theta[:, 0, 0] = extent * np.cos(angle) * columns / x
-        theta[:, 0, 1] = -extent * np.sin(angle) * rows / x
-        theta[:, 1, 0] = extent * np.sin(angle) * columns / y
-        theta[:, 1, 1] = extent * np.cos(angle) * rows / y
-        theta[:, 0, 2] = ((left + right) / 2 + self.shift * chance[:, 2]) / x - 1
-        theta[:, 1, 2] = ((top + bottom) / 2 + self.shift * chance[:, 3]) / y - 1
-        return torch.from_numpy(theta.astype(np.float32)).to(images.device)
-
-
-_TABLE = 2**20  # places where a stretch of the table of noise can start
-_LONGEST = 2**22  # numbers of an image with noise, at most
-_tables: dict[torch.device, Tensor] = {}
-
-
-def noise_table(device: torch.device) -> Tensor:
-    """Normal numbers, always the same: a stretch of them is noise that every device has alike."""
-    if device not in _tables:
-        numbers = np.random.RandomState(0).standard_normal(_TABLE + _LONGEST)
-        _tables[device] = torch.from_numpy(numbers.astype(np.float32)).to(device)
-    return _tables[device]

@@ -86,6 +86,8 @@ class Task:
     Attributes:
         draws: the random source of each row.
         variables: what varies.
+        importance: a method may leave here where in its image each row's activation comes from,
+            (B, H, W) in 0..1.
     """
 
     def __init__(
@@ -100,6 +102,7 @@ class Task:
         self.net, self.objective, self.readout = net, objective, readout
         self.variables, self.draws, self.initial = variables, draws, initial
         self.watch: Observe | None = None
+        self.importance: Tensor | None = None
         self._whole = self._part = tuple(range(len(objective))), objective, readout
 
     def twice(self) -> Task:
@@ -148,6 +151,11 @@ class Task:
             )
         (gradient,) = torch.autograd.grad(-score.sum(), x)
         return Evaluation(activation, -score.detach(), gradient)
+
+    def score(self, net_input: Tensor) -> tuple[Tensor, Tensor]:
+        """What to maximise and what to report of all rows, (B,) each; differentiable."""
+        _, objective, readout = self._whole
+        return objective.score(readout(net_input))
 
     @torch.no_grad()
     def activation(self, x: Tensor) -> Tensor:

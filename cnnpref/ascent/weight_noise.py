@@ -19,13 +19,14 @@ class WeightNoise:
     The noise of a step is the same for all rows and in every batch, so rows stay independent.
 
     Args:
-        net: its parameters of several axes get noise; those of one axis are biases, which stay.
+        net: weights of several axes get noise; those of one axis are biases, which stay. Where the
+            net tells which layer has which, those of later layers are left alone.
         layer: the units' layer.
         dropout: which share of its input channels is dropped in each step.
     """
 
     def __init__(self, net: Net, layer: str, dropout: float = 0.0) -> None:
-        self._weights = [weight for weight in net.parameters() if weight.ndim > 1]
+        self._weights = _weights_up_to(net, layer)
         self._kept = [weight.clone() for weight in self._weights]
         self._last = [weight for weight in net.layer_weights(layer) if weight.ndim > 1]
         self._dropout = dropout
@@ -45,6 +46,15 @@ class WeightNoise:
         finally:
             for weight, kept in zip(self._weights, self._kept, strict=True):
                 weight.copy_(kept)
+
+
+def _weights_up_to(net: Net, layer: str) -> list[Tensor]:
+    """Each weight once."""
+    names = list(net.layers)
+    names = names[: names.index(layer) + 1]
+    found = [weight for name in names for weight in net.layer_weights(name)]
+    once = {weight.data_ptr(): weight for weight in found or net.parameters()}
+    return [weight for weight in once.values() if weight.ndim > 1]
 
 
 def _multiply(weight: Tensor, kept: Tensor, sigma: float, random: np.random.RandomState) -> None:

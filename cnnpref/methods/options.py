@@ -110,6 +110,23 @@ class Choice:
 
 
 @dataclass(frozen=True)
+class ByField:
+    """A number; or None: what suits the size of what a unit sees."""
+
+    number: Number
+
+    @property
+    def allowed(self) -> str:
+        return f"null (by the field's size) or {self.number.allowed}"
+
+    def convert(self, value: Any) -> float | None:
+        return None if value is None else self.number.convert(value)
+
+    def schema(self) -> dict[str, Any]:
+        return {"anyOf": [{"type": "null"}, self.number.schema()]}
+
+
+@dataclass(frozen=True)
 class Colour:
     """Red, green and blue, 0..255; or None."""
 

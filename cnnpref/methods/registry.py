@@ -11,8 +11,11 @@ from cnnpref.methods.dgn_lbfgs import DGN_LBFGS
 from cnnpref.methods.gd import GD
 from cnnpref.methods.lbfgs import LBFGS
 from cnnpref.methods.options import Options, checked, require_known, schema
+from cnnpref.methods.spectral import SPECTRAL
 
-METHODS: dict[str, Method[Any]] = {each.name: each for each in (GD, LBFGS, DGN_GD, DGN_LBFGS)}
+METHODS: dict[str, Method[Any]] = {
+    each.name: each for each in (SPECTRAL, GD, LBFGS, DGN_GD, DGN_LBFGS)
+}
 
 
 def find_method(name: str) -> Method[Any]:

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
 
-from cnnpref.geometry import grown
+import numpy as np
+
+from cnnpref.geometry import Box, grown
 from cnnpref.methods.base import Method
-from cnnpref.methods.options import NUMBER, Choice, Number, Options, Whole, option
+from cnnpref.methods.options import NUMBER, ByField, Choice, Number, Options, Whole, option
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -28,41 +30,77 @@ _SIZE = "a view shows the picture between 1 / near and 1 / far times as large"
 _WEIGHTS = "noise on the net's weights, relative to each, from the first to the last step"
 
 
+def _by_field(low: float, high: float, meaning: str) -> Any:
+    return option(None, ByField(Number(low, high)), meaning)
+
+
 @dataclass(frozen=True, kw_only=True)
 class SpectralOptions(Options):
-    """Adam on Fourier coefficients."""
+    """Adam on Fourier coefficients; None is what suits the size of a unit's receptive field."""
 
-    steps: int = option(256, Whole(1), "steps")
+    steps: int = option(128, Whole(1), "steps")
     lr: float = option(0.05, NUMBER, "step length, in units of the natural spectrum")
-    cap: float = option(1.0, Number(1e-6, 1e6), _CAP)
-    fine: float = option(1.0, Number(1e-6, 1e6), _CAP)
+    cap: float | None = _by_field(1e-6, 1e6, _CAP)
+    fine: float | None = _by_field(1e-6, 1e6, _CAP)
     total: float = option(0.0, Number(0, 1e6), "the same of all bands together; 0 is no limit")
-    alpha: float = option(1.25, Number(0, 10), "amplitude falls as 1 / frequency^alpha")
-    chroma: float = option(0.5, Number(0, 10), "how colourful, 1 as photographs are")
-    coarse: float = option(
-        0.0, Number(0, 0.75), "highest frequency at the first step, in cycles per pixel; 0: all"
+    alpha: float | None = _by_field(0, 10, "amplitude falls as 1 / frequency^alpha")
+    chroma: float | None = _by_field(0, 10, "how colourful, 1 as photographs are")
+    coarse: float | None = _by_field(
+        0, 0.75, "highest frequency at the first step, in cycles per pixel; 0: all"
     )
-    noise: float = option(0.05, Number(0, 10), "of the pixels of a view, on the scale 0..1")
-    shift: float = option(0.07, Number(0, 1), "of a view, as a share of what is seen")
-    rotation: float = option(10.0, Number(0, 180), "of a view, in degrees")
-    near: float = option(0.8, Number(0.1, 10), _SIZE)
-    far: float = option(1.8, Number(0.1, 10), _SIZE)
-    weight_noise_start: float = option(0.0, Number(0, 10), _WEIGHTS)
-    weight_noise_end: float = option(0.0, Number(0, 10), _WEIGHTS)
+    noise: float | None = _by_field(0, 10, "of the pixels of a view, on the scale 0..1")
+    shift: float | None = _by_field(0, 1, "of a view, as a share of what is seen")
+    rotation: float | None = _by_field(0, 180, "of a view, in degrees")
+    near: float | None = _by_field(0.1, 10, _SIZE)
+    far: float | None = _by_field(0.1, 10, _SIZE)
+    weight_noise_start: float | None = _by_field(0, 10, _WEIGHTS)
+    weight_noise_end: float | None = _by_field(0, 10, _WEIGHTS)
     dropout: float = option(
         0.0, Number(0, 0.9), "share of the input channels of the units' layer left out in a step"
     )
     objective: str = option(
-        "activation",
+        "lead",
         Choice(("activation", "lead", "margin")),
         "`activation`; `lead`: above the mean of the layer's channels there; `margin`: above a soft"
         " maximum of the others",
     )
 
 
-_UNIT: dict[str, Any] = {
-    **{"steps": 96, "cap": 0.42, "chroma": 0.7, "rotation": 8.0, "near": 0.91, "far": 1.1},
+class Suited(NamedTuple):
+    """The options that depend on what a unit sees, as numbers."""
+
+    cap: float
+    fine: float
+    alpha: float
+    chroma: float
+    coarse: float
+    noise: float
+    shift: float
+    rotation: float
+    near: float
+    far: float
+    weight_noise_start: float
+    weight_noise_end: float
+
+
+# By the side of a field, in pixels: found on SqueezeNet with photographs as the measure. Between
+# them the logarithm of the side decides.
+_BY_SIDE = {
+    11: Suited(0.7, 1.0, 1.2, 1.0, 0.0, 0.02, 0.09, 3.0, 0.97, 1.03, 0.0, 0.0),
+    59: Suited(0.45, 0.45, 1.3, 0.7, 0.15, 0.02, 0.02, 3.0, 0.91, 1.1, 0.0, 0.0),
+    155: Suited(0.42, 1.0, 1.5, 0.7, 0.08, 0.05, 0.07, 8.0, 0.91, 1.1, 0.1, 0.1),
 }
+
+
+def suited(options: SpectralOptions, box: Box) -> Suited:
+    """The options for units that see that part of the image: as given, or by its size."""
+    side = max(box[2] - box[0], box[3] - box[1], 1)
+    sides, rows = np.log(list(_BY_SIDE)), np.array(list(_BY_SIDE.values()))
+    usual = [float(np.interp(np.log(side), sides, column)) for column in rows.T]
+    given = [getattr(options, name) for name in Suited._fields]
+    return Suited(*(u if g is None else g for u, g in zip(usual, given, strict=True)))
+
+
 _CAP_EVERY, _CAP_LAST = 2, 3  # steps
 _HIGHEST, _OPEN = 0.75, 0.5  # cycles per pixel that the gate ends at, and when
 _STAGES = 5  # of weight noise
@@ -75,24 +113,12 @@ class Spectral(Method[SpectralOptions]):
     name = "spectral"
     options = SpectralOptions
     presets: ClassVar[dict[str, dict[str, Any]]] = {
-        "class": {
-            **{"total": 0.5, "weight_noise_start": 0.1, "weight_noise_end": 0.15, "dropout": 0.3},
-            "objective": "margin",
-        },
-        "large": {
-            **_UNIT,
-            **{"alpha": 1.5, "coarse": 0.08, "objective": "lead"},
-            **{"weight_noise_start": 0.1, "weight_noise_end": 0.1},
-        },
-        "middle": {
-            **_UNIT,
-            **{"steps": 160, "cap": 0.45, "fine": 0.45, "alpha": 1.3, "coarse": 0.15},
-            **{"noise": 0.02, "shift": 0.02, "rotation": 3.0},
-        },
-        "small": {
-            **_UNIT,
-            **{"cap": 0.7, "alpha": 1.2, "noise": 0.02, "shift": 0.09, "rotation": 3.0},
-            **{"near": 0.97, "far": 1.03, "chroma": 1.0},
+        "lower": {},
+        "higher": {
+            **{"steps": 256, "cap": 1.0, "fine": 1.0, "total": 0.5, "alpha": 1.25, "chroma": 0.5},
+            **{"coarse": 0.0, "noise": 0.05, "shift": 0.07, "rotation": 10.0},
+            **{"near": 0.8, "far": 1.8, "objective": "margin"},
+            **{"weight_noise_start": 0.1, "weight_noise_end": 0.15, "dropout": 0.3},
         },
     }
     shows_update = True
@@ -108,10 +134,11 @@ class Spectral(Method[SpectralOptions]):
     def variables(self, options: SpectralOptions, scene: Scene) -> Variables:
         from cnnpref.ascent.fourier import Colours, FourierImages
 
-        margin = math.ceil(_shift(options, scene.box)) + 2
+        chosen = suited(options, scene.box)
+        margin = math.ceil(_shift(chosen, scene.box)) + 2
         canvas = grown(scene.box, margin, scene.size)
-        colours = Colours.of_photographs(scene.net.input_shape[0], options.chroma)
-        return FourierImages(scene.net, canvas, scene.box, options.alpha, colours)
+        colours = Colours.of_photographs(scene.net.input_shape[0], chosen.chroma)
+        return FourierImages(scene.net, canvas, scene.box, chosen.alpha, colours)
 
     def optimise(self, options: SpectralOptions, task: Task) -> Optimum:
         from cnnpref.optim.adam import minimise
@@ -122,31 +149,30 @@ class Spectral(Method[SpectralOptions]):
         return found
 
 
-def _shift(options: SpectralOptions, box: tuple[int, int, int, int]) -> float:
+def _shift(chosen: Suited, box: Box) -> float:
     """Of views, in pixels."""
-    return options.shift * max(box[2] - box[0], box[3] - box[1])
+    return chosen.shift * max(box[2] - box[0], box[3] - box[1])
 
 
 class _Run:
     """The steps of a batch."""
 
     def __init__(self, options: SpectralOptions, task: Task) -> None:
-        import numpy as np
-
         from cnnpref.ascent.fourier import Limits
         from cnnpref.ascent.views import Views
         from cnnpref.ascent.weight_noise import WeightNoise
 
         self.options, self.task = options, task
         self.images: FourierImages = task.variables  # type: ignore[assignment]
-        shift = _shift(options, self.images.box)
-        self.views = Views(options.near, options.far, options.rotation, shift, options.noise)
-        self.limits = Limits(options.cap, options.fine, options.total)
+        self.chosen = chosen = suited(options, self.images.box)
+        shift = _shift(chosen, self.images.box)
+        self.views = Views(chosen.near, chosen.far, chosen.rotation, shift, chosen.noise)
+        self.limits = Limits(chosen.cap, chosen.fine, options.total)
         self.start = task.start()
         draws = range(options.steps)
         chances = [[self.views.draw(each) for _ in draws] for each in task.draws]
         self.chances = np.array(chances).swapaxes(0, 1)  # (steps, B, 5)
-        noisy = options.weight_noise_start or options.weight_noise_end or options.dropout
+        noisy = chosen.weight_noise_start or chosen.weight_noise_end or options.dropout
         layer = task.objective.layer
         self.weights = WeightNoise(task.net, layer, options.dropout) if noisy else None
         self.score = _objective(options.objective, task)
@@ -176,7 +202,7 @@ class _Run:
 
     def gate(self, t: int) -> Tensor | None:
         """From coarse to fine."""
-        first = self.options.coarse
+        first = self.chosen.coarse
         if not first:
             return None
         share = min(1.0, t / (_OPEN * self.options.steps))
@@ -185,7 +211,7 @@ class _Run:
     def weight_noise(self, t: int) -> float:
         """Of a step, in stages."""
         stage = min(t * _STAGES // self.options.steps, _STAGES - 1) / (_STAGES - 1)
-        first, last = self.options.weight_noise_start, self.options.weight_noise_end
+        first, last = self.chosen.weight_noise_start, self.chosen.weight_noise_end
         return first + (last - first) * stage
 
     def rate(self, t: int) -> float:

@@ -66,6 +66,8 @@ class Net(ABC):
     def readout(self, layer: str, index: Tensor) -> Readout:
         """The units `index` (B, K), flat in the layer, as a function of the images that they see.
 
+        One row (1, K) stands for the same units of any number of images.
+
         A net that can, computes no more than what reaches these units.
         """
         self.layer_shape(layer)
@@ -90,6 +92,10 @@ class Net(ABC):
     @abstractmethod
     def parameters(self) -> Iterator[Tensor]:
         """All weights; they need no gradient unless told so."""
+
+    def layer_weights(self, layer: str) -> list[Tensor]:
+        """The weights of a layer; none where the net does not know what belongs to which layer."""
+        return []
 
     def weight_counts(self) -> Mapping[str, int]:
         """The number of weights of each layer that has any; shared ones count where they are first.
@@ -177,7 +183,8 @@ class FullReadout:
     Attributes:
         net: the network.
         layer: a name in its `layers`.
-        index: flat indices of the units in the layer, (B, K).
+        index: flat indices of the units in the layer, (B, K); (1, K): the same of any number of
+            images.
     """
 
     net: Net
@@ -190,7 +197,8 @@ class FullReadout:
         return 0, 0, height, width
 
     def __call__(self, images: Tensor) -> Tensor:
-        return self.net.activations(images, self.layer).flatten(1).gather(1, self.index)
+        values = self.net.activations(images, self.layer).flatten(1)
+        return values.gather(1, self.index.expand(len(values), -1))
 
     def rows(self, chosen: Sequence[int]) -> Readout:
         return FullReadout(self.net, self.layer, self.index[list(chosen)])

@@ -1,4 +1,4 @@
-"""Adam (Kingma and Ba 2015) for a batch of independent problems, with a projection after each step."""
+"""Adam (Kingma and Ba 2015) for a batch of problems, with a projection after each step."""
 
 from __future__ import annotations
 

@@ -40,6 +40,10 @@ class CaffeNet(Net):
     def parameters(self) -> Iterator[Tensor]:
         return (weight for _, weight in self._weights())
 
+    def layer_weights(self, layer: str) -> list[Tensor]:
+        value = self.graph.layers[layer]
+        return next(node.layer.weights for node in self.graph.nodes if value in node.tops)
+
     def weight_counts(self) -> Mapping[str, int]:
         counts = Counter[str]()
         for layer, weight in self._weights():

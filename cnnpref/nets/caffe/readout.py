@@ -25,7 +25,7 @@ class CaffeReadout:
         box: the part of the image that the units see.
         execution: from the image to the layer, or where there is a head to the one before it.
         image: the image's value in the graph.
-        index: of the units in what comes out, (B, K).
+        index: of the units in what comes out, (B, K); (1, K): the same of any number of images.
         head: gives one channel for each image.
         edges: the padding before the head, as `F.pad` takes it.
     """
@@ -62,7 +62,7 @@ class CaffeReadout:
         x = self.execution({self.image: images})[value]
         if self.head:
             x = self.head(F.pad(x, self.edges) if any(self.edges) else x)
-        return x.reshape(len(x), -1).gather(1, self.index)
+        return x.reshape(len(x), -1).gather(1, self.index.expand(len(x), -1))
 
     def rows(self, chosen: Sequence[int]) -> CaffeReadout:
         chosen = list(chosen)

@@ -46,7 +46,8 @@ class CroppedReadout:
     column: Tensor
 
     def __call__(self, images: Tensor) -> Tensor:
-        return self.map(images)[_rows_of(self.channel), self.channel, self.row, self.column]
+        values = self.map(images)
+        return values[_rows_of(values), self.channel, self.row, self.column]
 
     def map(self, images: Tensor) -> Tensor:
         """The layer (N, C, h, w) for images of the box."""
@@ -120,6 +121,6 @@ def _inside(readout: CroppedReadout, part: Tensor) -> bool:
     )
 
 
-def _rows_of(channel: Tensor) -> Tensor:
-    """(B, 1): which image each unit is of."""
-    return torch.arange(len(channel), device=channel.device)[:, None]
+def _rows_of(values: Tensor) -> Tensor:
+    """(N, 1): which image each unit is of."""
+    return torch.arange(len(values), device=values.device)[:, None]
