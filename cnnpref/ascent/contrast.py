@@ -21,9 +21,18 @@ class Channels:
         objective: each row is one channel, all at the same positions, see `Objective.units`.
     """
 
+    @classmethod
+    def of(cls, net: Net, objective: Objective) -> Channels | None:
+        """None where a target is not one channel, or they are at different positions."""
+        size = prod(objective.shape[1:])
+        channel, places = objective.index // size, objective.index % size
+        alike = (channel == channel[:, :1]).all() & (places == places[:1]).all()
+        even = (objective.weight == objective.weight[:, :1]).all() & (objective.member == 1).all()
+        return cls(net, objective) if bool(alike & even) else None
+
     def __init__(self, net: Net, objective: Objective) -> None:
         size = prod(objective.shape[1:])
-        self.channel = torch.div(objective.index[:, 0], size, rounding_mode="floor")
+        self.channel = objective.index[:, 0] // size
         places = objective.index[0] % size
         channels = torch.arange(objective.shape[0], device=places.device)
         self._readout = net.readout(

@@ -215,7 +215,8 @@ class FourierImages:
         logits = sum(
             self.axes[:, k, None, None] * components[:, k : k + 1] for k in range(len(self.axes))
         )
-        return torch.sigmoid(logits + self.mean)
+        # the sigmoid; PyTorch's own rounds the last values of a tensor differently from the others
+        return 0.5 + 0.5 * torch.tanh(0.5 * (logits + self.mean))
 
     def encode(self, images: Tensor) -> Tensor:
         """Images (B, C, h, w) in 0..1 as the net's input; differentiable."""

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
+from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
 
@@ -13,8 +15,6 @@ from cnnpref.methods.base import Method
 from cnnpref.methods.options import NUMBER, ByField, Choice, Number, Options, Whole, option
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
     from torch import Tensor
 
     from cnnpref.ascent.fourier import FourierImages
@@ -155,7 +155,14 @@ def _shift(chosen: Suited, box: Box) -> float:
 
 
 class _Run:
-    """The steps of a batch."""
+    """The steps of a batch.
+
+    Attributes:
+        dead: rows whose units nothing in their first view reached, (B,).
+        sensitivity: size of the gradient at each pixel, summed over the steps, (B, h, w).
+    """
+
+    dead: Tensor
 
     def __init__(self, options: SpectralOptions, task: Task) -> None:
         from cnnpref.ascent.fourier import Limits
@@ -180,8 +187,6 @@ class _Run:
 
     def evaluate(self, x: Tensor, t: int) -> Evaluation:
         """A view of the images, and what the net makes of it."""
-        from contextlib import nullcontext
-
         noise = self.weights.at(t, self.weight_noise(t)) if self.weights else nullcontext()
         with noise:
             return self._evaluate(x, t)
@@ -194,7 +199,11 @@ class _Run:
         x = x.detach().requires_grad_()
         images = self.images.canvas_images(x, self.gate(t))
         view = self.views.see(images, self.images.seen, self.chances[t])
-        score, activation = self.score(self.images.encode(view))
+        score, own, activation = self.score(self.images.encode(view))
+        if t == 0:
+            (reached,) = torch.autograd.grad(own.sum(), images, retain_graph=True)
+            self.dead = (reached == 0).flatten(1).all(1)
+        score = torch.where(self.dead, own, score)  # others may answer where the unit does not
         gradient, sensitivity = torch.autograd.grad(-score.sum(), [x, images])
         size = sensitivity.abs().mean(1)
         self.sensitivity = size if self.sensitivity is None else self.sensitivity + size
@@ -238,22 +247,29 @@ class _Run:
         return whole
 
 
-def _objective(name: str, task: Task) -> Callable[[Tensor], tuple[Tensor, Tensor]]:
-    """From the net's input to what is maximised and what is reported, (B,) each."""
+Score = Callable[["Tensor"], tuple["Tensor", "Tensor", "Tensor"]]
+"""From the net's input: what is maximised, the unit's own part of that, what is reported; (B,)."""
+
+
+def _objective(name: str, task: Task) -> Score:
+    """Targets that are not one channel each have no mates to compare with: their activation."""
     from cnnpref.ascent.contrast import Channels
 
-    if name == "activation":
-        return task.score
-    channels = Channels(task.net, task.objective)
-    among = channels.margin if name == "margin" else channels.lead
+    channels = None if name == "activation" else Channels.of(task.net, task.objective)
+    weight, count = task.objective.weight[:, 0], task.objective.index.shape[1]
 
-    def score(net_input: Tensor) -> tuple[Tensor, Tensor]:
+    def alone(net_input: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        score, activation = task.score(net_input)
+        return score, score, activation
+
+    def among(net_input: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        assert channels
         means = channels(net_input)
-        count = task.objective.member[0].sum()
-        sign = task.objective.weight[:, 0].sign()
-        return sign * among(means), count * channels.of_target(means).detach()
+        own = channels.of_target(means)
+        ahead = channels.margin(means) if name == "margin" else channels.lead(means)
+        return weight * ahead, weight * own, count * own.detach()
 
-    return score
+    return among if channels else alone
 
 
 SPECTRAL = Spectral()

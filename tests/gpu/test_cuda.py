@@ -18,7 +18,7 @@ from cnnpref.nets.caffe import CaffeNet, save_caffemodel
 pytestmark = pytest.mark.skipif(not torch.cuda.is_available(), reason="there is no CUDA GPU")
 
 SHORT = {"gd": {"iter_n": 5, "jitter_size": 2}, "lbfgs": {"maxiter": 4, "initial_image": None}}
-SHORT |= {"dgn_gd": {"iter_n": 5}, "dgn_lbfgs": {"maxiter": 4}}
+SHORT |= {"dgn_gd": {"iter_n": 5}, "dgn_lbfgs": {"maxiter": 4}, "spectral": {"steps": 8}}
 
 
 def on(folder: Path, text: str, device: str) -> CaffeNet:

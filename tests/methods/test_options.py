@@ -68,7 +68,7 @@ EXAMPLES: dict[tuple[str, str], dict[str, Any]] = {
 }
 
 
-@pytest.mark.parametrize("method", METHODS)
+@pytest.mark.parametrize("method", REFERENCE)
 def test_the_reference_preset_has_the_originals_names_and_defaults(method: str) -> None:
     options = asdict(resolve(method, "reference"))
     known = {name: value for name, value in options.items() if name not in BEYOND}
@@ -85,8 +85,9 @@ def test_presets_are_the_settings_of_the_originals_examples(method: str, preset:
     assert all(options[name] == REFERENCE[method][name] for name in others)
 
 
-@pytest.mark.parametrize("method", METHODS)
-@pytest.mark.parametrize("preset", ["lower", "higher", "reference"])
+@pytest.mark.parametrize(
+    ("method", "preset"), [(m, p) for m in METHODS for p in METHODS[m].presets]
+)
 def test_every_option_has_its_declared_type(method: str, preset: str) -> None:
     options = resolve(method, preset)
     for name, kind in get_type_hints(type(options)).items():

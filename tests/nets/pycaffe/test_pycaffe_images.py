@@ -32,6 +32,7 @@ from cnnpref.methods import METHODS, resolve
 RGB = np.random.default_rng(0).integers(0, 256, (20, 20, 3))
 MEAN = np.float32([100, 110, 120])
 SHORT: dict[str, dict[str, Any]] = {
+    "spectral": {"steps": 6},
     "gd": {"iter_n": 6, "jitter_size": 2},
     "lbfgs": {"maxiter": 3},
     "dgn_gd": {"iter_n": 6},
@@ -133,7 +134,7 @@ def test_a_net_without_input_is_refused(tmp_path: Path) -> None:
 
 @of_kinds
 @pytest.mark.parametrize("layer", ["conv1", "fc"])
-@pytest.mark.parametrize("method", METHODS)
+@pytest.mark.parametrize("method", FACES)
 def test_generate_image(tmp_path: Path, maker: Pair, kind: str, method: str, layer: str) -> None:
     """Of live nets, a Classifier and a Net, given as they are: the image of the nets read."""
     ours = random_net(tmp_path, FORCE + NET)
