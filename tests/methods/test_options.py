@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import asdict, fields, replace
-from typing import Any, get_type_hints
+from typing import Any, get_args, get_type_hints
 
 import numpy as np
 import pytest
@@ -92,7 +92,7 @@ def test_every_option_has_its_declared_type(method: str, preset: str) -> None:
     options = resolve(method, preset)
     for name, kind in get_type_hints(type(options)).items():
         value = getattr(options, name)
-        assert type(value) is kind if isinstance(kind, type) else value in (None, _BLACK)
+        assert type(value) in (kind, *get_args(kind)) or value == _BLACK
 
 
 @pytest.mark.parametrize("method", METHODS)
