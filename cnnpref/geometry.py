@@ -1,7 +1,7 @@
 """Which pixels reach a unit: masks of a layer's values, carried back through the layers.
 
-Channels, rows and columns are independent in every layer of a convolutional net: a small matrix per
-layer and axis says which inputs each output depends on, and carries a mask back exactly. Strides,
+Channels, rows and columns are independent in every layer of a convolutional net: for each layer and
+axis a rule says which inputs each output depends on, and carries a mask back exactly. Strides,
 dilations and padding that leave gaps, and branches that join, need no special care.
 """
 
@@ -15,7 +15,6 @@ import numpy as np
 import numpy.typing as npt
 
 Mask = npt.NDArray[np.bool_]  # of a shape without the batch; an axis of size 1: alike all along
-Relation = npt.NDArray[np.bool_]  # (outputs, inputs) of one axis: whether one depends on the other
 Span = tuple[int, int]  # of one axis, half open
 Box = tuple[int, int, int, int]  # top, left, bottom, right in pixels, half open
 
@@ -23,8 +22,13 @@ Box = tuple[int, int, int, int]  # top, left, bottom, right in pixels, half open
 class Reach(Protocol):
     """How the outputs of a layer depend on its inputs, along one axis."""
 
-    def relation(self, outputs: int, inputs: int) -> Relation:
-        """For so many outputs and inputs, which depend on which."""
+    def inputs_of(self, mask: Mask, inputs: int) -> Mask:
+        """Which of so many inputs the masked outputs depend on, (inputs, ...).
+
+        Args:
+            mask: (outputs, ...).
+            inputs: how many there are; a result of size 1 says the same of all.
+        """
 
     def span(self, first: int, last: int) -> Span | None:
         """Around the inputs that the outputs `first` .. `last` - 1 depend on; None: all of them.
@@ -41,19 +45,22 @@ class Same:
 
     offset: int = 0
 
-    def relation(self, outputs: int, inputs: int) -> Relation:
-        return np.eye(outputs, inputs, self.offset, dtype=bool)
+    def inputs_of(self, mask: Mask, inputs: int) -> Mask:
+        return Window(1, 1, -self.offset).inputs_of(mask, inputs)
 
     def span(self, first: int, last: int) -> Span | None:
         return first + self.offset, last + self.offset
+
+
+_SAME = Same()
 
 
 @dataclass(frozen=True)
 class Whole:
     """Every output depends on every input."""
 
-    def relation(self, outputs: int, inputs: int) -> Relation:
-        return np.ones((outputs, inputs), bool)
+    def inputs_of(self, mask: Mask, inputs: int) -> Mask:
+        return anywhere(mask, 0, keepdims=True)
 
     def span(self, first: int, last: int) -> Span | None:
         return None
@@ -63,8 +70,8 @@ class Whole:
 class Nothing:
     """No output depends on any input."""
 
-    def relation(self, outputs: int, inputs: int) -> Relation:
-        return np.zeros((outputs, inputs), bool)
+    def inputs_of(self, mask: Mask, inputs: int) -> Mask:
+        return np.zeros((1, *mask.shape[1:]), bool)
 
     def span(self, first: int, last: int) -> Span | None:
         return first, first
@@ -79,10 +86,12 @@ class Window:
     pad: int = 0
     dilation: int = 1
 
-    def relation(self, outputs: int, inputs: int) -> Relation:
-        start = np.arange(outputs)[:, None] * self.stride - self.pad
-        tap, between = np.divmod(np.arange(inputs) - start, self.dilation)
-        return (between == 0) & (tap >= 0) & (tap < self.kernel)
+    def inputs_of(self, mask: Mask, inputs: int) -> Mask:
+        last = (len(mask) - 1) * self.stride
+        reached = np.zeros((last + self.extent, *mask.shape[1:]), bool)
+        for first in range(0, self.extent, self.dilation):
+            reached[first : first + last + 1 : self.stride] |= mask
+        return _cut(reached, self.pad, inputs)
 
     def span(self, first: int, last: int) -> Span | None:
         start = first * self.stride - self.pad
@@ -100,8 +109,13 @@ class Transposed:
 
     window: Window
 
-    def relation(self, outputs: int, inputs: int) -> Relation:
-        return self.window.relation(inputs, outputs).T
+    def inputs_of(self, mask: Mask, inputs: int) -> Mask:
+        window, last = self.window, (inputs - 1) * self.window.stride
+        spread = _cut(mask, -window.pad, last + window.extent)
+        reached = np.zeros((inputs, *mask.shape[1:]), bool)
+        for first in range(0, window.extent, window.dilation):
+            reached |= spread[first : first + last + 1 : window.stride]
+        return reached
 
     def span(self, first: int, last: int) -> Span | None:
         window = self.window
@@ -115,10 +129,9 @@ class Grouped:
 
     groups: int
 
-    def relation(self, outputs: int, inputs: int) -> Relation:
-        group = np.arange(self.groups)
-        of_output, of_input = (np.repeat(group, n // self.groups) for n in (outputs, inputs))
-        return of_output[:, None] == of_input
+    def inputs_of(self, mask: Mask, inputs: int) -> Mask:
+        of_group = mask.reshape(self.groups, -1, *mask.shape[1:])
+        return anywhere(of_group, 1).repeat(inputs // self.groups, 0)
 
     def span(self, first: int, last: int) -> Span | None:
         return None
@@ -128,8 +141,8 @@ class Grouped:
 class Wrapped:
     """Copies laid side by side (Tile): output i depends on input `i % inputs`."""
 
-    def relation(self, outputs: int, inputs: int) -> Relation:
-        return np.arange(outputs)[:, None] % inputs == np.arange(inputs)
+    def inputs_of(self, mask: Mask, inputs: int) -> Mask:
+        return anywhere(mask.reshape(-1, inputs, *mask.shape[1:]), 0)
 
     def span(self, first: int, last: int) -> Span | None:
         return None
@@ -137,32 +150,45 @@ class Wrapped:
 
 @dataclass(frozen=True, eq=False)
 class Table:
-    """What each output depends on, written out."""
+    """What each output depends on, written out: (outputs, inputs)."""
 
-    table: Relation
+    table: npt.NDArray[np.bool_]
 
-    def relation(self, outputs: int, inputs: int) -> Relation:
-        if self.table.shape != (outputs, inputs):
-            raise ValueError(f"a table of {self.table.shape} for {(outputs, inputs)}")
-        return self.table
+    def inputs_of(self, mask: Mask, inputs: int) -> Mask:
+        return np.tensordot(self.table.T, mask.astype(np.float32), 1) > 0
 
     def span(self, first: int, last: int) -> Span | None:
         return None
 
 
+def _cut(mask: Mask, start: int, size: int) -> Mask:
+    """`size` rows from `start` on; past the ends nothing is masked."""
+    first, last = max(start, 0), min(start + size, len(mask))
+    if (first, last) == (start, start + size):
+        return mask[first:last]
+    cut = np.zeros((size, *mask.shape[1:]), bool)
+    if first < last:
+        cut[first - start : last - start] = mask[first:last]
+    return cut
+
+
 def pull_back(mask: Mask, axis: int, reach: Reach, outputs: int, inputs: int) -> Mask:
-    """The inputs that the masked outputs depend on, along one axis of the mask."""
-    if reach == Same() and outputs == inputs:
+    """The inputs that the masked outputs depend on, along one axis.
+
+    Args:
+        mask: of size `outputs` along the axis, or of size 1, which says the same of all.
+        axis: of the mask.
+        reach: how the outputs depend on the inputs.
+        outputs: how many there are.
+        inputs: how many there are.
+    """
+    if reach == _SAME and outputs == inputs:
         return mask
-    if reach == Whole():
-        return anywhere(mask, axis, keepdims=True)
-    relation = reach.relation(outputs, inputs)
-    along = np.moveaxis(mask, axis, -1)
-    if along.shape[-1] == 1:
-        reached = along & relation.any(0)
-    else:
-        reached = along.astype(np.float32) @ relation > 0
-    return np.moveaxis(reached, -1, axis)
+    along = mask.swapaxes(0, axis)
+    if len(along) == outputs:
+        return reach.inputs_of(along, inputs).swapaxes(0, axis)
+    read = reach.inputs_of(np.ones((outputs, *(1,) * (mask.ndim - 1)), bool), inputs)
+    return mask if read.all() else mask & read.swapaxes(0, axis)
 
 
 def anywhere(mask: Mask, axes: int | tuple[int, ...], keepdims: bool = False) -> Mask:

@@ -9,7 +9,6 @@ large, and is never too small: in-place operations, and views of one memory, are
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from functools import lru_cache
 from itertools import zip_longest
 from typing import Any, NamedTuple
 
@@ -20,7 +19,7 @@ from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
-from cnnpref.geometry import Mask, Reach, Relation, Whole
+from cnnpref.geometry import Mask, Reach, Whole, pull_back
 from cnnpref.nets.pytorch.passes import Pass, Visit, linear_arguments
 from cnnpref.nets.pytorch.rules import SAME, Call, Dims, dims_of
 
@@ -44,18 +43,11 @@ class Source(NamedTuple):
 
     def reaching(self, mask: Mask) -> Mask:
         """The positions of the other map that reach the masked ones."""
-        height, width = mask.shape
+        (height, width), (rows, columns) = mask.shape, self.map.size
         if self.is_same((height, width)):
             return mask
-        rows = _relation(self.rows, height, self.map.size[0])
-        columns = _relation(self.columns, width, self.map.size[1])
-        reached: Mask = (rows.T.astype(np.float32) @ mask @ columns) > 0
-        return reached
-
-
-@lru_cache(1000)  # a net has few kernels, and its layers are asked for one after another
-def _relation(reach: Reach, outputs: int, inputs: int) -> Relation:
-    return reach.relation(outputs, inputs)
+        mask = pull_back(mask, 0, self.rows, height, rows)
+        return np.broadcast_to(pull_back(mask, 1, self.columns, width, columns), self.map.size)
 
 
 class Map:

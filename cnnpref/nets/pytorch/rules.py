@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 from torch.utils._pytree import tree_leaves
 
-from cnnpref.geometry import Reach, Relation, Same, Table, Transposed, Whole, Window
+from cnnpref.geometry import Mask, Reach, Same, Table, Transposed, Whole, Window
 
 Dims = dict[int, tuple[int, Reach]]
 """{axis of the output: (axis of the input, how the one depends on the other)}.
@@ -135,7 +135,7 @@ def _resampling(call: Call, _output: Tensor) -> list[Dims]:
     return [_kept((0, 1)) | {axis: (axis, Table(_probe(call, axis))) for axis in (2, 3)}]
 
 
-def _probe(call: Call, axis: int) -> Relation:
+def _probe(call: Call, axis: int) -> Mask:
     """Where an image with a single row (or column) of ones has other values than 0."""
     size, other = call.shape[axis], 5 - axis
     found = []

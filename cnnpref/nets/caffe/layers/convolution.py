@@ -11,7 +11,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from cnnpref.geometry import Grouped, Mask, Nothing, Reach, Transposed, Window
+from cnnpref.geometry import Grouped, Mask, Nothing, Reach, Transposed, Whole, Window
 from cnnpref.nets.caffe.layers.base import (
     Area,
     Blob,
@@ -97,7 +97,9 @@ class _Kernel(Layer):
     def _along(self, axis: int, top: int, bottom: int, space: Callable[[int], Reach]) -> Reach:
         if top != bottom:  # each bottom has a top of its own
             return Nothing()
-        return Grouped(self.group) if axis == 1 else space(axis - 2)
+        if axis == 1:
+            return Grouped(self.group) if self.group > 1 else Whole()
+        return space(axis - 2)
 
     @property
     def local(self) -> bool:
