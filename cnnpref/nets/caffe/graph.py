@@ -131,7 +131,9 @@ class Graph:
         """What an input beside the image holds: the same for every image, or for all together."""
         (number, *shape), (images, *_) = self.shapes[value], self.image.shape or (1,)
         if number not in (1, images):
-            self._mixed[value] = f"input {given.blob!r}: {number} of it for {images} images"
+            self._mixed[value] = (
+                f"input {given.blob!r}, with a batch of {number} where the images have {images}"
+            )
         batch = number if value in self._mixed else 1
         self.constants[value] = torch.full((batch, *shape), given.fill or 0.0)
 
