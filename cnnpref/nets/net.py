@@ -30,8 +30,8 @@ class Net(ABC):
         refused: {layer: why its units cannot be had}, of layers that the net's definition has and
             `layers` has not.
         blobs: ordered {blob: shape without the batch}, as they are after a full pass.
-        input_shape: (3, H, W) of the image, without the batch; (n,) or (C, H, W) for a generator.
-        space: how RGB pictures are encoded for the net.
+        input_shape: (C, H, W) of the image, without the batch; also (n,) for a generator.
+        space: how pictures are encoded for the net.
         device: where it computes.
     """
 
@@ -45,7 +45,7 @@ class Net(ABC):
 
     @abstractmethod
     def activations(self, images: Tensor, layer: str) -> Tensor:
-        """What `layer` gives for `images` (N, 3, H, W) of the net's input space: (N, *shape).
+        """What `layer` gives for `images` (N, C, H, W) of the net's input space: (N, *shape).
 
         Differentiable with respect to the images; nothing after the layer is computed.
 
@@ -60,7 +60,7 @@ class Net(ABC):
         What depends on the given blobs alone needs no other input.
 
         Raises:
-            UserError: a name is not in `blobs`; an input that is needed is not given.
+            UserError: a name is not in `blobs`; the image is needed and not given.
         """
 
     def readout(self, layer: str, index: Tensor) -> Readout:

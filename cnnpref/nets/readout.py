@@ -21,7 +21,7 @@ class Readout(Protocol):
         """The part of the image that it looks at, and is given."""
 
     def __call__(self, images: Tensor) -> Tensor:
-        """The units' activations (B, K) from images (B, 3, h, w) of the box; differentiable."""
+        """The units' activations (B, K) from images (B, C, h, w) of the box; differentiable."""
 
     def rows(self, chosen: Sequence[int]) -> Readout:
         """The same for some of the images."""

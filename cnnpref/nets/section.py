@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from math import prod
 from pathlib import Path
@@ -14,6 +14,9 @@ import torch
 from cnnpref.errors import UserError
 from cnnpref.nets.caffe import load_caffe, read_graph
 from cnnpref.nets.caffe.files.schema import PathLike
+from cnnpref.nets.caffe.graph import Graph
+from cnnpref.nets.caffe.preprocessing import input_space, stated_in
+from cnnpref.nets.caffe.weights import bilinear_layers
 from cnnpref.nets.net import Net, Shape
 from cnnpref.nets.zoo import fetch, find, weights_path
 
@@ -45,9 +48,9 @@ def open_net(section: Mapping[str, Any], device: str | torch.device = "cpu") -> 
     """The network of a config's section.
 
     Args:
-        section: {prototxt, caffemodel, mean} for the files of a Caffe net; {zoo} for one of the
-            zoo, whose weights are fetched unless they are here; {torch, args, weights, input_shape,
-            mean, std} for a PyTorch module.
+        section: {prototxt, caffemodel, mean, scale, input_shape, inputs} for a Caffe net of files;
+            {zoo} in place of its prototxt for one of the zoo, whose weights are fetched unless they
+            are here; {torch, args, weights, input_shape, mean, std} for a PyTorch module.
         device: "cpu", "cuda", "cuda:1" ...
 
     Raises:
@@ -78,19 +81,45 @@ def _form(section: Mapping[str, Any]) -> _Form:
 
 
 def _open_caffe(section: Mapping[str, Any], device: str | torch.device) -> Net:
-    mean = section.get("mean")
-    return load_caffe(section["prototxt"], section.get("caffemodel"), mean=mean, device=device)
+    return load_caffe(
+        section["prototxt"],
+        section.get("caffemodel"),
+        mean=section.get("mean"),
+        device=device,
+        scale=section.get("scale"),
+        input_shape=section.get("input_shape"),
+        inputs=section.get("inputs"),
+    )
 
 
 def _describe_caffe(section: Mapping[str, Any]) -> NetDescription:
-    return _described(section["prototxt"], _digests(section))
+    return _described(section, section["prototxt"], _digests(section))
 
 
-def _described(prototxt: PathLike, sha256: Mapping[str, str]) -> NetDescription:
-    graph = read_graph(prototxt)
-    image = graph.shapes[next(iter(graph.inputs.values()))][1:]
+def _described(
+    section: Mapping[str, Any], prototxt: PathLike, sha256: Mapping[str, str]
+) -> NetDescription:
+    graph = read_graph(prototxt, section.get("input_shape"), section.get("inputs"))
+    image = graph.shapes[graph.inputs[graph.image.blob]][1:]
     weights = {name: sum(prod(b.shape) for b in blobs) for name, blobs in graph.wanted.items()}
-    return NetDescription(graph.layer_shapes, image, weights, sha256, graph.refused)
+    input_space(prototxt, graph, section.get("mean"), section.get("scale"))  # or says why not
+    known = {**sha256, **dict(_from_files(section, prototxt, graph))}
+    return NetDescription(graph.layer_shapes, image, weights, known, graph.refused)
+
+
+def _from_files(
+    section: Mapping[str, Any], prototxt: PathLike, graph: Graph
+) -> Iterator[tuple[str, str]]:
+    """What a net has of its files that versions before did not read, though it changes images."""
+    stated = stated_in(prototxt, graph).beside(section.get("mean"), section.get("scale"))
+    if str(stated):
+        yield "transform_param", str(stated)
+    if isinstance(stated.mean, str):
+        yield "mean_file", file_sha256(stated.mean)
+    if graph.state:
+        yield "state", graph.state
+    if section.get("caffemodel") and (layers := bilinear_layers(graph, section["caffemodel"])):
+        yield "bilinear", " ".join(layers)
 
 
 def _open_zoo(section: Mapping[str, Any], device: str | torch.device) -> Net:
@@ -105,7 +134,8 @@ def _describe_zoo(section: Mapping[str, Any]) -> NetDescription:
     settings = {key: str(value) for key, value in entry.settings.items()}
     known = {**settings, "caffemodel": entry.published, "prototxt": file_sha256(entry.prototxt)}
     left = {key: value for key, value in known.items() if key not in section}
-    return _described(entry.prototxt, left | _digests(section))
+    whole = {**entry.settings, **section}
+    return _described(whole, entry.prototxt, left | _digests(section))
 
 
 def complete(section: Mapping[str, Any]) -> Mapping[str, Any]:

@@ -14,8 +14,9 @@ from dataclasses import dataclass
 from torch import Tensor
 
 from cnnpref.geometry import Span
-from cnnpref.nets.caffe.graph import Graph, Node
+from cnnpref.nets.caffe.graph import Graph
 from cnnpref.nets.caffe.layers.base import Area, Layer, Patch, Shape
+from cnnpref.nets.caffe.node import Node
 from cnnpref.nets.caffe.rewrite.concat import with_parts
 from cnnpref.nets.caffe.rewrite.late_relu import with_late_relu
 from cnnpref.nets.kernels import faithful_kernels
@@ -63,6 +64,8 @@ class Execution:
         self._uses = Counter(bottom for node in nodes for bottom in node.bottoms)
         self._free = {top for node in nodes if not node.layer.keeps_top for top in node.tops}
         self.steps = [self._step(*each) for each in zip(nodes, patches, strict=True)]
+        held = {value: x for value, x in graph.constants.items() if value not in given}
+        self._held = {value: held[value] for value in self.read & held.keys()}
 
     @property
     def read(self) -> set[int]:
@@ -72,6 +75,10 @@ class Execution:
     def __call__(self, given: Mapping[int, Tensor]) -> dict[int, Tensor]:
         """The wanted parts of the wanted values, (N, ...), from the given values' `areas`."""
         values, uses = dict(given), Counter(self._uses)
+        number = len(next(iter(given.values()))) if given else 1
+        for value, x in self._held.items():
+            part = cut(x, self.areas[value])
+            values[value] = part.expand(number, *part.shape[1:]) if len(part) == 1 else part
         with faithful_kernels():
             for step in self.steps:
                 node = step.node

@@ -11,15 +11,14 @@ A layer that cannot be computed leaves a graph without it and without the layers
 from __future__ import annotations
 
 import math
-from collections.abc import Container, Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Container, Iterable
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
 from cnnpref.errors import UserError, suggest
 from cnnpref.nets.caffe.files.schema import Message
+from cnnpref.nets.caffe.inputs import Input, find_inputs, is_data_layer
 from cnnpref.nets.caffe.layers import (  # noqa: F401  (they register layer types)
     combine,
     convolution,
@@ -34,7 +33,6 @@ from cnnpref.nets.caffe.layers import (  # noqa: F401  (they register layer type
 from cnnpref.nets.caffe.layers.base import (
     Blob,
     Layer,
-    Patch,
     Shape,
     Source,
     UnsupportedError,
@@ -42,66 +40,24 @@ from cnnpref.nets.caffe.layers.base import (
     require,
 )
 from cnnpref.nets.caffe.layers.rearrange import View
-
-
-@dataclass(frozen=True)
-class Node:
-    """One step: the `tops` of a layer from its `bottoms`, both indices of values.
-
-    With `rectified` a ReLU follows it at once.
-    """
-
-    layer: Layer
-    bottoms: list[int]
-    tops: list[int]
-    rectified: bool = False
-
-    def run(
-        self, bottoms: Sequence[Tensor], patch: Patch | None = None, overwrite: bool = False
-    ) -> tuple[Tensor, ...]:
-        """The tops' tensors, or a patch of them; over the bottom's memory if that is allowed.
-
-        Raises:
-            UserError: the bottoms do not fit the layer; names the layer and their shapes.
-        """
-        result: Tensor | tuple[Tensor, ...]
-        try:
-            if overwrite and self.layer.overwrite:
-                result = self.layer.overwrite(bottoms[0])
-            elif patch is None:
-                result = self.layer.forward(*bottoms)
-            else:
-                result = self.layer.forward_patch(patch, *bottoms)
-        except (RuntimeError, ValueError, TypeError) as error:
-            if isinstance(error, torch.OutOfMemoryError):
-                raise
-            raise layer_error(self.layer, error, [tuple(b.shape) for b in bottoms]) from None
-        tops = result if isinstance(result, tuple) else (result,)
-        return tuple(map(F.relu_, tops)) if self.rectified else tops
-
-
-def _depends_on(layer: str) -> str:
-    return f"it depends on layer {layer!r}, which cannot be computed"
-
-
-def layer_error(layer: Layer, error: Exception, bottoms: Sequence[Shape]) -> UserError:
-    """The error of a layer, said with its name, type and bottoms."""
-    return UserError(f"layer {layer.name!r} ({layer.kind}) {_explained(error, bottoms)}")
-
-
-def _explained(error: Exception, bottoms: Sequence[Shape]) -> str:
-    """What an error says, in one line, with the bottoms."""
-    shapes = " ".join(str(list(s)) for s in bottoms)
-    return f"on {shapes}: {str(error).splitlines()[0]}"
+from cnnpref.nets.caffe.node import Node, explained, layer_error
 
 
 class Graph:
     """All layers of a NetParameter, in execution order.
 
+    Args:
+        message: from `read_prototxt`.
+        image_shape: of the image without the batch, in place of what the file states.
+
     Attributes:
         nodes: the steps, in execution order.
         shapes: of every value, with the declared batch.
-        inputs: {input blob: value}.
+        state: the level and stages that choose its layers, if the file has them; or "".
+        image: the input that is optimised.
+        inputs: {input blob: value}, the image first.
+        constants: {value: what it holds unless it is given}, of inputs beside the image: (1, ...),
+            or of the declared batch where that is not the images'.
         blobs: {blob: its value as Caffe shows it after a full pass}, in order of first appearance.
         layers: {layer: the value it outputs}, inputs excluded.
         refused: {layer: why it has no values, or none of an image by itself}, in the net's order.
@@ -111,11 +67,14 @@ class Graph:
         UserError: a layer is wrongly connected or wrongly set, names it; none can be computed.
     """
 
-    def __init__(self, message: Message) -> None:
+    def __init__(self, message: Message, image_shape: Shape | None = None) -> None:
         self.name: str = message.name
+        level, stages = message.state.level, message.state.stage
+        self.state = f"level {level}, stages {' '.join(stages)}" if level or stages else ""
         self.nodes: list[Node] = []
         self.shapes: list[Shape] = []
         self.inputs: dict[str, int] = {}
+        self.constants: dict[int, Tensor] = {}
         self.blobs: dict[str, int] = {}
         self.layers: dict[str, int] = {}
         self.refused: dict[str, str] = {}
@@ -124,24 +83,17 @@ class Graph:
         self._memory: list[int] = []  # of every value: values that are views of one have the same
         self._read: set[int] = set()
         self._makers: dict[int, Layer] = {}  # of values
-        self._lost: dict[str, str] = {}  # blob without a value -> the layer that is the cause
-        self._mixed: dict[int, str] = {}  # value that depends on other images -> the cause
-        self._add_inputs(f"net {self.name!r}", message.input, message.input_shape)
+        self._mixed: dict[int, str] = {}  # value that depends on other images -> because of what
+        inputs = find_inputs(message, image_shape)
+        self.image: Input = inputs.image
+        self._lost = dict(inputs.lost)  # blob without a value -> because of what
+        self._add_inputs(inputs.of(""))
         for entry in message.layer:
-            if entry.type == "Input":
-                shapes = list(entry.input_param.shape)
-                shapes *= len(entry.top) if len(shapes) == 1 else 1  # one shape is for all
-                self._add_inputs(f"layer {entry.name!r} (Input)", entry.top, shapes)
+            if is_data_layer(entry) or inputs.of(entry.name):
+                self._add_inputs(inputs.of(entry.name))
             else:
                 self._add_layer(entry)
-        self._check_not_empty()
-
-    def _check_not_empty(self) -> None:
-        if not self.inputs:
-            raise UserError(
-                f"net {self.name!r} has no input in phase TEST; give the deploy prototxt, which "
-                "has `input:` or a layer of type Input"
-            )
+        self.inputs = {self.image.blob: self.inputs.pop(self.image.blob), **self.inputs}
         if self.refused and not self.nodes:
             first, reason = next(iter(self.refused.items()))
             raise UserError(
@@ -167,29 +119,32 @@ class Graph:
         self._memory.append(len(self._memory) if memory is None else memory)
         return len(self.shapes) - 1
 
-    def _add_input(self, blob: str, shape: Shape) -> None:
-        if not shape or min(shape) < 1:
-            raise UserError(f"input {blob!r} needs positive dimensions, got {list(shape)}")
-        value = self._add_value(shape)
-        self.inputs[blob] = self._sources[blob] = self.blobs[blob] = value
+    def _add_inputs(self, inputs: Iterable[Input]) -> None:
+        for given in inputs:
+            shape = given.shape or ()
+            value = self._add_value(shape)
+            self.inputs[given.blob] = self._sources[given.blob] = self.blobs[given.blob] = value
+            if given.blob != self.image.blob:
+                self._add_constant(value, given)
 
-    def _add_inputs(self, owner: str, blobs: Sequence[str], shapes: Sequence[Message]) -> None:
-        if len(shapes) != len(blobs):
-            raise UserError(
-                f"{owner}: its inputs are {', '.join(blobs) or 'none'}, with {len(shapes)} shapes; "
-                "give one shape each (4 input_dim make one)"
+    def _add_constant(self, value: int, given: Input) -> None:
+        """What an input beside the image holds: the same for every image, or for all together."""
+        (number, *shape), (images, *_) = self.shapes[value], self.image.shape or (1,)
+        if number not in (1, images):
+            self._mixed[value] = (
+                f"input {given.blob!r}, with a batch of {number} where the images have {images}"
             )
-        for blob, shape in zip(blobs, shapes, strict=True):
-            self._add_input(blob, tuple(shape.dim))
+        batch = number if value in self._mixed else 1
+        self.constants[value] = torch.full((batch, *shape), given.fill or 0.0)
 
     def _add_layer(self, entry: Message) -> None:
         cause = next((self._lost[b] for b in entry.bottom if b in self._lost), None)
         try:
             if cause is not None:
-                raise UnsupportedError(_depends_on(cause))
+                raise UnsupportedError(f"it depends on {cause}")
             self._add_node(entry)
         except UnsupportedError as error:
-            self._refuse(entry, cause or entry.name, str(error))
+            self._refuse(entry, cause or _no_use(entry.name), str(error))
 
     def _refuse(self, entry: Message, cause: str, reason: str) -> None:
         """Go on without a layer; a blob that it changes in place has no value any more."""
@@ -224,9 +179,9 @@ class Graph:
     def _name(self, layer: Layer, bottoms: list[int], tops: list[int]) -> None:
         """Offer a layer's first top under its name, if it has one for each image by itself."""
         mixer = next((self._mixed[b] for b in bottoms if b in self._mixed), None)
-        reason = layer.mixes_images or (mixer and _depends_on(mixer))
+        reason = layer.mixes_images or (mixer and f"it depends on {mixer}")
         if reason:
-            self._mixed.update(dict.fromkeys(tops, mixer or layer.name))
+            self._mixed.update(dict.fromkeys(tops, mixer or _no_use(layer.name)))
             self.refused.setdefault(layer.name, reason)
         elif tops and layer.name not in self.refused:
             self.layers.setdefault(layer.name, tops[0])
@@ -251,9 +206,7 @@ class Graph:
                 require(min(top, default=1) > 0, f"too small for it: the top would be {list(top)}")
         except (ValueError, RuntimeError, TypeError) as error:
             if layer.fork:  # another one may know it by the same name
-                raise UnsupportedError(
-                    f"type {layer.kind!r} {_explained(error, bottoms)}"
-                ) from None
+                raise UnsupportedError(f"type {layer.kind!r} {explained(error, bottoms)}") from None
             raise layer_error(layer, error, bottoms) from None
         self._want(layer, wanted)
         layer.bottom_shapes, layer.top_shapes = bottoms, tops
@@ -288,6 +241,10 @@ class Graph:
                     Node(View(other, self.shapes[top], self.shapes[value]), [top], [view])
                 )
                 self.blobs[other] = view
+
+
+def _no_use(layer: str) -> str:
+    return f"layer {layer!r}, which cannot be computed"
 
 
 def _require_number(what: str, number: int, least: int, most: float) -> None:

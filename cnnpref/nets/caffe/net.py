@@ -2,23 +2,27 @@
 
 from __future__ import annotations
 
+import warnings
 from collections import Counter
 from collections.abc import Container, Iterator, Mapping, Sequence
 from itertools import product
 
 import numpy as np
+import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from cnnpref.errors import UserError
+from cnnpref.errors import UserError, suggest
 from cnnpref.geometry import Box, Mask, anywhere
 from cnnpref.input_space import InputSpace
 from cnnpref.nets.caffe.execution import Execution, cut
 from cnnpref.nets.caffe.files.caffemodel import write_caffemodel
-from cnnpref.nets.caffe.files.mean import Mean, read_mean
+from cnnpref.nets.caffe.files.mean import Mean
 from cnnpref.nets.caffe.files.prototxt import read_prototxt
 from cnnpref.nets.caffe.files.schema import PathLike
 from cnnpref.nets.caffe.graph import Graph
+from cnnpref.nets.caffe.layers.convolution import Convolution
+from cnnpref.nets.caffe.preprocessing import Scale, input_space
 from cnnpref.nets.caffe.readout import CaffeReadout
 from cnnpref.nets.caffe.weights import load_weights
 from cnnpref.nets.kernels import find_device
@@ -34,7 +38,7 @@ class CaffeNet(Net):
         self.name, self.space, self.device = graph.name, space, device
         self.layers, self.refused = graph.layer_shapes, graph.refused
         self.blobs = {name: graph.shapes[value][1:] for name, value in graph.blobs.items()}
-        self._image = next(iter(graph.inputs.values()))
+        self._image = graph.inputs[graph.image.blob]
         self.input_shape = graph.shapes[self._image][1:]
 
     def parameters(self) -> Iterator[Tensor]:
@@ -78,11 +82,9 @@ class CaffeNet(Net):
         return execution(given)
 
     def _require(self, execution: Execution, given: Container[int]) -> None:
-        """Raise UserError unless all inputs that are read are given."""
-        read = execution.read
-        absent = [n for n, v in self.graph.inputs.items() if v in read and v not in given]
-        if absent:
-            raise UserError(f"net {self.name!r}: give its input {', '.join(map(repr, absent))} too")
+        """Raise UserError if the image is read and not given."""
+        if self._image in execution.read and self._image not in given:
+            raise UserError(f"net {self.name!r}: give its input {self.graph.image.blob!r} too")
 
     def readout(self, layer: str, index: Tensor) -> Readout:
         self.layer_shape(layer)
@@ -114,33 +116,100 @@ def load_caffe(
     caffemodel: PathLike | None = None,
     mean: Mean = None,
     device: str | torch.device = "cpu",
+    *,
+    scale: Scale = None,
+    input_shape: Sequence[int] | None = None,
+    inputs: Mapping[str, npt.ArrayLike] | None = None,
 ) -> CaffeNet:
     """Read a Caffe net as it was published: batch sizes, in-place layers, old formats and all.
 
+    Layers that only a fork of Caffe knows, or that only train, are left out, with those that depend
+    on them: `refused` says why. The net's value of a pixel is (pixel - mean) * scale.
+
     Args:
         prototxt: the deploy file; phase TEST is read.
-        caffemodel: the weights, by layer name; without it all weights have their fillers' values.
-        mean: what was subtracted from the images, as 3 values (BGR, 0..255 scale), as a .npy or
-            .binaryproto file (a mean image is averaged over its pixels), or None for 0.
+        caffemodel: the weights, by layer name, also as .caffemodel.h5; without it all weights have
+            the values of their constant and bilinear fillers, others are 0.
+        mean: what was subtracted from the images, as one value per channel (3: BGR, 0..255 scale),
+            as a .npy or .binaryproto file (a mean image is averaged over its pixels), or None for
+            that of the prototxt's transform_param, or else 0.
         device: "cpu", "cuda", "cuda:1" ...
+        scale: what the difference was multiplied with, a number or one per channel; None for that
+            of the prototxt's transform_param, or else 1.
+        input_shape: [channels, height, width] of the images, in place of the prototxt's.
+        inputs: {name: values} of inputs beside the image, without the batch; others are 0.
 
     Raises:
-        UserError: a file is missing, damaged or does not fit the other; no layer can be
-            computed.
+        UserError: a file is missing, damaged or does not fit the other; no layer can be computed;
+            mean, scale, input_shape or inputs do not fit the net.
+
+    Warns:
+        UserWarning: the prototxt's mean and scale are used; its images are of 1 x 1.
     """
-    graph = read_graph(prototxt)
+    graph = read_graph(prototxt, input_shape, inputs)
     place = find_device(device)
+    space = input_space(prototxt, graph, mean, scale)
     load_weights(graph, caffemodel, place)
-    return CaffeNet(graph, InputSpace(mean=read_mean(mean)), place)
+    graph.constants = {value: x.to(place) for value, x in graph.constants.items()}
+    return CaffeNet(graph, space, place)
 
 
-def read_graph(prototxt: PathLike) -> Graph:
+def read_graph(
+    prototxt: PathLike,
+    input_shape: Sequence[int] | None = None,
+    inputs: Mapping[str, npt.ArrayLike] | None = None,
+) -> Graph:
     """The layers of a prototxt, without weights.
 
+    Args:
+        prototxt: the file.
+        input_shape: of the images, in place of what the file states.
+        inputs: {name: values} of inputs beside the image.
+
     Raises:
-        UserError: the file is missing or no prototxt; a layer is wrongly set; none can be computed.
+        UserError: the file is missing or no prototxt; a layer is wrongly set; none can be computed;
+            an input is unknown or has another shape.
+
+    Warns:
+        UserWarning: the file's images are of 1 x 1.
     """
-    return Graph(read_prototxt(prototxt))
+    graph = Graph(read_prototxt(prototxt), tuple(input_shape) if input_shape else None)
+    for name, values in (inputs or {}).items():
+        _hold(graph, name, values)
+    if not input_shape and _is_a_point(graph):
+        warnings.warn(
+            f"{prototxt}: its images are of 1 x 1, which stands for any size: give input_shape, "
+            "[channels, height, width]",
+            UserWarning,
+            stacklevel=3,
+        )
+    return graph
+
+
+def _is_a_point(graph: Graph) -> bool:
+    """Whether the image is a single pixel, of which a convolution wants more."""
+    image = graph.inputs[graph.image.blob]
+    readers = [node.layer for node in graph.nodes if image in node.bottoms]
+    convolved = any(isinstance(r, Convolution) and max(r.kernel) > 1 for r in readers)
+    return graph.shapes[image][2:] == (1, 1) and convolved
+
+
+def _hold(graph: Graph, name: str, values: npt.ArrayLike) -> None:
+    """Let an input beside the image hold some values."""
+    others = {blob: value for blob, value in graph.inputs.items() if value in graph.constants}
+    if name not in others:
+        raise UserError(
+            f"inputs: {graph.name!r} has no input {name!r}{suggest(name, others)} beside its image "
+            f"{graph.image.blob!r}; it has: {', '.join(others) or 'none'}"
+        )
+    held = graph.constants[others[name]]
+    try:
+        array = np.broadcast_to(np.asarray(values, np.float32), held.shape)
+    except ValueError:
+        raise UserError(
+            f"inputs: {name!r} has the shape {list(held.shape[1:])}, got {np.shape(values)}"
+        ) from None
+    graph.constants[others[name]] = torch.from_numpy(array.copy())
 
 
 def save_caffemodel(net: CaffeNet, path: PathLike) -> None:

@@ -62,6 +62,21 @@ def load_weights(graph: Graph, caffemodel: PathLike | None, device: torch.device
         _report_missing(graph, stored, caffemodel)
 
 
+def bilinear_layers(graph: Graph, caffemodel: PathLike) -> list[str]:
+    """Those whose bilinear fillers count, as the file has no weights of them.
+
+    Raises:
+        UserError: the file is missing, truncated or not a caffemodel.
+    """
+    found = [
+        name
+        for name, blobs in graph.wanted.items()
+        if any(blob.filler is not None and blob.filler.type == "bilinear" for blob in blobs)
+    ]
+    stored = _stored(caffemodel) if found else {}
+    return [name for name in found if name not in stored]
+
+
 class _Stored(Protocol):
     """A weight blob in a file of any format."""
 

@@ -18,14 +18,14 @@ from cnnpref.nets.caffe.files.schema import PathLike
 Mean = Sequence[float] | PathLike | None
 
 
-def read_mean(mean: Mean) -> tuple[float, ...]:
-    """Three values, BGR, from values, a .npy or .binaryproto file, or None.
+def read_mean(mean: Mean, channels: int = 3) -> tuple[float, ...]:
+    """A value per channel, three in BGR, from values, a .npy or .binaryproto file, or None.
 
     Raises:
-        UserError: the file cannot be read, or holds something else than 3 channels.
+        UserError: the file cannot be read, or holds another number of channels.
     """
     if mean is None:
-        return (0.0, 0.0, 0.0)
+        return (0.0,) * channels
     name = f"mean {mean}" if isinstance(mean, str | os.PathLike) else "mean"
     try:
         values = _mean_values(mean)
@@ -33,12 +33,13 @@ def read_mean(mean: Mean) -> tuple[float, ...]:
         raise UserError(f"{name}: cannot be read as numbers: {error}") from None
     while values.ndim > 3 and len(values) == 1:
         values = values[0]
-    if values.shape[:1] != (3,) or not values.size:
-        raise UserError(f"{name}: 3 values or channels (BGR) wanted, got shape {values.shape}")
-    channels = values.reshape(3, -1).mean(1)
-    if not np.isfinite(channels).all():
-        raise UserError(f"{name}: finite values wanted, got {channels.tolist()}")
-    return tuple(channels.tolist())
+    if values.shape[:1] != (channels,) or not values.size:
+        wanted = f"{channels} values or channels{' (BGR)' if channels == 3 else ''}"
+        raise UserError(f"{name}: {wanted} wanted, got shape {values.shape}")
+    means = values.reshape(channels, -1).mean(1)
+    if not np.isfinite(means).all():
+        raise UserError(f"{name}: finite values wanted, got {means.tolist()}")
+    return tuple(means.tolist())
 
 
 def _mean_values(mean: Sequence[float] | PathLike) -> npt.NDArray[np.float64]:

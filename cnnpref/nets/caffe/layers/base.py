@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from difflib import get_close_matches
 from math import prod
 from typing import Any, ClassVar, NamedTuple, TypeVar
 
@@ -207,13 +208,14 @@ def make_layer(message: Message) -> Layer:
     """The Layer for one prototxt entry.
 
     Raises:
-        UnsupportedError: its type, or one of its fields, is unknown; names the nearest types.
+        UnsupportedError: its type, or one of its fields, is unknown; names the nearest type.
     """
     kind = message.type
     if kind.endswith(("Loss", "Accuracy")):
         raise UnsupportedError(f"type {kind!r} only trains and tests nets: its values are no units")
     if kind not in REGISTRY:
-        raise UnsupportedError(f"unknown type {kind!r}{suggest(kind, REGISTRY)}")
+        near = get_close_matches(kind, REGISTRY, 1, 0.8)
+        raise UnsupportedError(f"unknown type {kind!r}{suggest(kind, near)}")
     if message.unknown:
         fields = ", ".join(message.unknown)
         raise UnsupportedError(f"type {kind!r} with unknown fields, which may matter: {fields}")

@@ -17,10 +17,10 @@ from operator import iadd
 from torch import Tensor
 
 from cnnpref.geometry import Reach, Same
-from cnnpref.nets.caffe.graph import Node
 from cnnpref.nets.caffe.layers.base import Layer, Patch, Shape
 from cnnpref.nets.caffe.layers.convolution import Convolution
 from cnnpref.nets.caffe.layers.rearrange import Concat
+from cnnpref.nets.caffe.node import Node
 
 
 def with_parts(

@@ -11,7 +11,7 @@ from collections import Counter
 from collections.abc import Container, Sequence
 from dataclasses import replace
 
-from cnnpref.nets.caffe.graph import Node
+from cnnpref.nets.caffe.node import Node
 
 
 def with_late_relu(nodes: Sequence[Node], wanted: Container[int]) -> list[Node]:
