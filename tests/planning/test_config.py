@@ -36,7 +36,10 @@ from cnnpref.planning.plan import make_plan
         ({"layers": "conv1"}, "layers: got 'conv1'; allowed: 'all', or a mapping"),
         ({"layers": {"conv1": 3}}, "layers.conv1: got 3; allowed: a mapping"),
         ({"net": {"prototxt": "x"}}, "the key 'caffemodel' in net is missing"),
-        ({"net": {"prototxt": "x", "caffemodel": "y", "mean": []}}, "net.mean: got []; allowed: a num"),
+        (
+            {"net": {"prototxt": "x", "caffemodel": "y", "mean": []}},
+            "net.mean: got []; allowed: a num",
+        ),
         ({"batch": 0}, "batch: got 0; allowed: a whole number"),
         ({"batch": "many"}, "batch: got 'many'; allowed"),
         ({"seed": -1}, "seed: got -1"),
