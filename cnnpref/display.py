@@ -8,15 +8,15 @@ import numpy.typing as npt
 Array = npt.NDArray[np.float32]
 
 
-def normalise(picture: npt.ArrayLike) -> Array:
-    """Stretch a picture of any shape so that its minimum is 0 and its maximum 255."""
-    x = np.asarray(picture, np.float32)
+def normalise(image: npt.ArrayLike) -> Array:
+    """Stretch an image of any shape so that its minimum is 0 and its maximum 255."""
+    x = np.asarray(image, np.float32)
     low, high = x.min(), x.max()
     return (x - low) / (high - low) * np.float32(255) if high > low else np.zeros_like(x)
 
 
-def clip_extreme(picture: npt.ArrayLike, pct: float) -> Array:
+def clip_extreme(image: npt.ArrayLike, pct: float) -> Array:
     """Clip to the [pct/2, 100 - pct/2] percentiles of the whole array; `pct` in 0..100."""
-    x = np.asarray(picture, np.float32)
+    x = np.asarray(image, np.float32)
     low, high = np.percentile(x, [pct / 2, 100 - pct / 2])
     return np.clip(x, np.float32(low), np.float32(high))

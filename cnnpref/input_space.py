@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import numpy.typing as npt
 
-if TYPE_CHECKING:  # pictures are drawn without PyTorch
+if TYPE_CHECKING:  # images are drawn without PyTorch
     from torch import Tensor
 
 Array = npt.NDArray[np.float32]
@@ -16,12 +16,12 @@ Array = npt.NDArray[np.float32]
 
 @dataclass(frozen=True)
 class InputSpace:
-    """How a network wants its images: `x[c] = (picture[order[c]] - mean[c]) * scale[c]`.
+    """How a network wants its images: `x[c] = (image[order[c]] - mean[c]) * scale[c]`.
 
-    Pictures have as many channels as the net's input: 3 are RGB, 1 is grey, n are what they are.
+    Images have as many channels as the net's input: 3 are RGB, 1 is grey, n are what they are.
 
     Args:
-        order: for each input channel of the net, the channel of a picture; (2, 1, 0) is BGR, of
+        order: for each input channel of the net, the channel of an image; (2, 1, 0) is BGR, of
             other numbers of channels none changes its place: (0, 1, ... n - 1).
         mean: per input channel, on the 0..255 scale.
         scale: per input channel; 1 for most Caffe nets, 1 / (255 * std) for most PyTorch nets.
@@ -43,13 +43,13 @@ class InputSpace:
             raise ValueError(f"order, mean and scale of different channels: {self}")
 
     def encode(self, rgb: npt.ArrayLike) -> Array:
-        """Pictures (..., H, W, C), 0..255, to the net's input (..., C, H, W)."""
+        """Images (..., H, W, C), 0..255, to the net's input (..., C, H, W)."""
         x = np.asarray(rgb, np.float32)[..., list(self.order)]
         x = (x - np.array(self.mean, np.float32)) * np.array(self.scale, np.float32)
         return np.ascontiguousarray(np.moveaxis(x, -1, -3))
 
     def decode(self, x: npt.ArrayLike) -> Array:
-        """The net's input (..., C, H, W) to pictures (..., H, W, C), 0..255, not clipped."""
+        """The net's input (..., C, H, W) to images (..., H, W, C), 0..255, not clipped."""
         channels_last = np.moveaxis(np.asarray(x, np.float32), -3, -1)
         rgb = channels_last / np.array(self.scale, np.float32) + np.array(self.mean, np.float32)
         return np.ascontiguousarray(rgb[..., list(np.argsort(self.order))])

@@ -14,7 +14,7 @@ from cnnpref.ascent.malloc import held_memory
 from cnnpref.ascent.objective import Objective
 from cnnpref.ascent.solution import Solution
 from cnnpref.ascent.task import Initial, Moment, Scene, Task
-from cnnpref.ascent.variables import Draws, Generator, image_size
+from cnnpref.ascent.variables import Draws, Generator
 from cnnpref.errors import UserError
 from cnnpref.methods import Method, Options, find_method, resolve
 from cnnpref.nets.kernels import faithful_kernels, fast_kernels
@@ -64,7 +64,7 @@ def maximise(
             net or the method.
     """
     net, chosen = as_net(net), find_method(method)
-    image_size(net)
+    _ = net.image_size  # it takes images
     options = _options(chosen, options, objective)
     if initial is None and (image := chosen.initial(options)) is not None:
         initial = [image] * len(objective)

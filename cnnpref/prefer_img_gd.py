@@ -58,8 +58,8 @@ def generate_image(
 
     Random numbers come from NumPy's global state in the original's order: `np.random.seed`
     reproduces a run. The parameters between `iter_n` and `c_pct_end` are those of `GdOptions`;
-    `options.PRESETS` has values that make good pictures, which these defaults do not in
-    convolution layers.
+    the presets `lower` and `higher` of the method have values that make good images, which these
+    defaults do not in convolution layers.
 
     Args:
         net: the network, or a live pycaffe `Net` or `Classifier`.

@@ -1,7 +1,7 @@
 """The helpers of the original's `utils`, under its names and in its layouts, NumPy in and out.
 
-A picture is RGB (H, W, 3) on the 0..255 scale; an image of the net is (3, H, W), BGR, the mean
-subtracted. No function changes its arguments.
+An image is RGB (H, W, 3) on the 0..255 scale; a net's input is (3, H, W), BGR, the mean subtracted.
+No function changes its arguments.
 """
 
 from __future__ import annotations
@@ -28,16 +28,16 @@ IMAGENET_MEAN = (104.0, 117.0, 123.0)
 
 
 def img_preprocess(img: npt.ArrayLike, img_mean: Mean = IMAGENET_MEAN) -> Array:
-    """A picture (H, W, 3) as the net's image (3, H, W); `img_mean` is 3 values, BGR.
+    """An image (H, W, 3) as the net's input (3, H, W); `img_mean` is 3 values, BGR.
 
     Raises:
-        UserError: no picture, or no mean.
+        UserError: no image, or no mean.
     """
     return InputSpace(mean=read_mean(img_mean)).encode(_with_channels(img, last=True))
 
 
 def img_deprocess(img: npt.ArrayLike, img_mean: Mean = IMAGENET_MEAN) -> Array:
-    """The net's image (3, H, W) as a picture (H, W, 3), not clipped; `img_mean` is 3 values, BGR.
+    """The net's input (3, H, W) as an image (H, W, 3), not clipped; `img_mean` is 3 values, BGR.
 
     Raises:
         UserError: no image of 3 channels, or no mean.
@@ -61,7 +61,7 @@ def normalise_img(img: npt.ArrayLike) -> npt.NDArray[np.uint8]:
 def get_cnn_features(
     net: AnyNet, img: npt.ArrayLike, layer_list: Sequence[str]
 ) -> dict[str, Array]:
-    """What a picture makes of some blobs after a full pass, {name: values of the blob's shape}.
+    """What an image makes of some blobs after a full pass, {name: values of the blob's shape}.
 
     Args:
         net: the network, or a live pycaffe net.
@@ -71,7 +71,7 @@ def get_cnn_features(
             take `net.activations`.
 
     Raises:
-        UserError: an unknown name, or a picture of another size.
+        UserError: an unknown name, or an image of another size.
     """
     found = features_of(net, np.asarray(img)[None], layer_list)
     return {name: values[0] for name, values in found.items()}
@@ -246,7 +246,7 @@ def estimate_cnn_feat_std(cnn_feat: npt.ArrayLike) -> float:
 def create_receptive_field_mask(
     net: AnyNet, layer: str, feat_mask: npt.ArrayLike
 ) -> npt.NDArray[np.uint8]:
-    """Which part of the picture can change the wanted units: 1 there, 0 elsewhere, (H, W, 3).
+    """Which part of the image can change the wanted units: 1 there, 0 elsewhere, (H, W, 3).
 
     The smallest box around it, from the geometry of the layers: exact, and nothing is drawn.
 

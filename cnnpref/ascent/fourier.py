@@ -16,8 +16,7 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from cnnpref.ascent.variables import Draws
-from cnnpref.errors import UserError
+from cnnpref.ascent.variables import Draws, whole_images
 from cnnpref.geometry import Box, crop
 from cnnpref.input_space import InputSpace
 from cnnpref.nets.net import Net
@@ -186,14 +185,7 @@ class FourierImages:
         if given is None:
             noise = np.stack([self.noise(each) for each in draws]).astype(np.float32)
             return torch.from_numpy(noise).to(self.net.device)
-        channels, height, width = self.net.input_shape
-        try:
-            full = [np.broadcast_to(np.asarray(i, float), (height, width, channels)) for i in given]
-        except ValueError:
-            raise UserError(
-                f"the initial image must have shape ({height}, {width}, {channels}), got "
-                f"{', '.join(sorted({str(np.shape(i)) for i in given}))}"
-            ) from None
+        full = whole_images(self.net, given)
         part = crop(np.moveaxis(np.stack(full), -1, -3), self.canvas) / 255
         logits = torch.logit(torch.tensor(part, dtype=torch.float64).clamp(_EDGE, 1 - _EDGE))
         mean, axes = self.mean.cpu().double(), torch.linalg.inv(self.axes.cpu().double())

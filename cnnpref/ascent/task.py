@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from cnnpref.ascent.objective import Objective
-from cnnpref.ascent.variables import Draws, Features, Generator, Pixels, Variables, image_size
+from cnnpref.ascent.variables import Draws, Features, Generator, Pixels, Variables
 from cnnpref.errors import UserError
 from cnnpref.geometry import Box
 from cnnpref.nets.net import Net
@@ -61,7 +61,7 @@ class Scene:
     @property
     def size(self) -> tuple[int, int]:
         """(H, W) of the image."""
-        return image_size(self.net)
+        return self.net.image_size
 
     def pixels(self, canvas: Box | None = None, blank: bool = False) -> Pixels:
         """Pixels of a part of the image, or of all of it; see `Pixels`."""

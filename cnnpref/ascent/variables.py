@@ -45,29 +45,40 @@ class Variables(Protocol):
         """The part of the net's input that is looked at, (B, C, h, w); differentiable."""
 
     def images(self, x: Tensor) -> npt.NDArray[np.float32]:
-        """RGB images (B, H, W, 3), 0..255, not clipped."""
+        """Images (B, H, W, C), 0..255, not clipped; RGB where C is 3."""
 
     def latents(self, x: Tensor) -> npt.NDArray[np.float32] | None:
         """What to save of the variables beside the images, (B, ...)."""
 
 
-def image_size(net: Net) -> tuple[int, int]:
-    """(H, W) of the images that a net takes.
+def whole_images(net: Net, given: Sequence[npt.ArrayLike]) -> list[npt.NDArray[np.float32]]:
+    """Images (H, W, C) of the net's size, from such images or from single colours.
+
+    Args:
+        net: the network.
+        given: images, or colours (C,); a colour (3,) of three equal numbers is a grey for any C.
 
     Raises:
-        UserError: it takes something else than images of 3 channels.
+        UserError: something else.
     """
-    if len(net.input_shape) != 3 or net.input_shape[0] != 3:
+    channels, height, width = net.input_shape
+    arrays = [np.asarray(each, np.float32) for each in given]
+    greys = [
+        each[:1] if each.shape == (3,) and len({*each.tolist()}) == 1 else each for each in arrays
+    ]
+    try:
+        return [np.broadcast_to(each, (height, width, channels)) for each in greys]
+    except ValueError:
         raise UserError(
-            f"the net {net.name!r} takes {list(net.input_shape)}, not an image [3, H, W]"
-        )
-    return net.input_shape[1], net.input_shape[2]
+            f"the initial image must have shape ({height}, {width}, {channels}), got "
+            f"{', '.join(sorted({str(each.shape) for each in arrays}))}"
+        ) from None
 
 
 class Pixels:
     """The image itself, in the net's input space, bounds 0 and 255; or a part of it.
 
-    Variables (B, 3, h, w) of the canvas; the rest of the image stays as it was at the start, or is
+    Variables (B, C, h, w) of the canvas; the rest of the image stays as it was at the start, or is
     the mean that was subtracted.
 
     Args:
@@ -77,7 +88,7 @@ class Pixels:
         blank: leave the mean outside the canvas.
 
     Raises:
-        UserError: the net does not take images of 3 channels.
+        UserError: the net does not take images.
     """
 
     def __init__(
@@ -88,31 +99,24 @@ class Pixels:
         blank: bool = False,
     ) -> None:
         self.net, self.blank = net, blank
-        whole = (0, 0, *image_size(net))
+        whole = (0, 0, *net.image_size)
         self.canvas, self.box = canvas or whole, box or whole
         bounds = (torch.from_numpy(b)[:, None, None].to(net.device) for b in net.space.bounds())
         self.lower, self.upper = bounds
 
     def noise(self, draws: Draws) -> npt.NDArray[np.int64]:
-        """Uniform integers 0..255, (H, W, 3)."""
-        _, height, width = self.net.input_shape
-        return draws.randint(0, 256, (height, width, 3))
+        """Uniform integers 0..255, (H, W, C)."""
+        channels, height, width = self.net.input_shape
+        return draws.randint(0, 256, (height, width, channels))
 
     def start(self, draws: Sequence[Draws], given: Sequence[npt.ArrayLike] | None = None) -> Tensor:
-        """From RGB images (H, W, 3), 0..255, or single colours (3,), or else uniform noise.
+        """From images (H, W, C), 0..255, or single colours (C,), or else uniform noise.
 
         Raises:
             UserError: an image has another size than the net's input.
         """
         images = [self.noise(each) for each in draws] if given is None else given
-        _, height, width = self.net.input_shape
-        try:
-            full = [np.broadcast_to(np.asarray(i, np.float32), (height, width, 3)) for i in images]
-        except ValueError:
-            raise UserError(
-                f"the initial image must have shape ({height}, {width}, 3), got "
-                f"{', '.join(sorted({str(np.shape(i)) for i in images}))}"
-            ) from None
+        full = whole_images(self.net, images)
         x = self.net.space.encode(np.stack(full))
         self._surroundings = np.zeros_like(x) if self.blank else x
         return torch.from_numpy(crop(x, self.canvas)).to(self.net.device)

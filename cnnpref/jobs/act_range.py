@@ -41,14 +41,14 @@ def activation_range(
         UserError: an unknown name, fewer than 2 images, activations or a k that are not finite.
     """
     from cnnpref.jobs.image_files import fit
-    from cnnpref.nets.blob_values import features, picture_size
+    from cnnpref.nets.blob_values import features
     from cnnpref.nets.kernels import fast_kernels
     from cnnpref.nets.pycaffe.net import as_net
 
     net = as_net(net)
     if not 0 < k < math.inf:
         raise UserError(f"k, the number of standard deviations, must be above 0, got {k}")
-    size, moments = picture_size(net), _Moments()
+    size, moments = net.image_size, _Moments()
     with fast_kernels():
         for batch in _batches(fit(image, size) for image in images):
             values = features(net, batch, [layer])[layer]

@@ -1,4 +1,4 @@
-"""What a network computes of pictures, under the names that a full pass leaves."""
+"""What a network computes of images, under the names that a full pass leaves."""
 
 from __future__ import annotations
 
@@ -9,42 +9,27 @@ import numpy.typing as npt
 import torch
 
 from cnnpref.errors import UserError
-from cnnpref.nets.net import Net
 from cnnpref.nets.pycaffe import AnyNet, as_net
 
 
-def picture_size(net: Net) -> tuple[int, int]:
-    """(H, W) of the pictures that a net takes.
-
-    Raises:
-        UserError: it takes something else than images of 3 channels.
-    """
-    if len(net.input_shape) != 3 or net.input_shape[0] != 3:
-        raise UserError(
-            f"the net {net.name!r} takes {list(net.input_shape)}, not pictures [3, H, W]; "
-            "give the net that looks at images, not a generator"
-        )
-    return net.input_shape[1], net.input_shape[2]
-
-
 def features(
-    net: AnyNet, pictures: npt.ArrayLike, names: Sequence[str]
+    net: AnyNet, images: npt.ArrayLike, names: Sequence[str]
 ) -> dict[str, npt.NDArray[np.float32]]:
     """The values under some names after a full pass, {name: (N, *shape)}.
 
     Args:
         net: takes images; may be a live pycaffe net.
-        pictures: RGB (N, H, W, 3), 0..255, of the size that the net takes.
+        images: RGB (N, H, W, 3), 0..255, of the size that the net takes.
         names: of blobs, which in-place layers have changed: `conv1` is rectified where its ReLU is
             in place; or of layers, where no blob is called so.
 
     Raises:
-        UserError: an unknown name, or pictures of another size.
+        UserError: an unknown name, or images of another size.
     """
     net = as_net(net)
-    given, wanted = np.asarray(pictures, np.float32), (*picture_size(net), 3)
+    given, wanted = np.asarray(images, np.float32), (*net.image_size, net.input_shape[0])
     if given.shape[1:] != wanted:
-        raise UserError(f"the net {net.name!r} takes pictures {wanted}, got {given.shape[1:]}")
+        raise UserError(f"the net {net.name!r} takes images {wanted}, got {given.shape[1:]}")
     with torch.no_grad():
         x = torch.from_numpy(net.space.encode(given)).to(net.device)
         blobs = net.forward({next(iter(net.blobs)): x}, [n for n in names if n in net.blobs])

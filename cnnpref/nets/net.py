@@ -31,7 +31,7 @@ class Net(ABC):
             `layers` has not.
         blobs: ordered {blob: shape without the batch}, as they are after a full pass.
         input_shape: (C, H, W) of the image, without the batch; also (n,) for a generator.
-        space: how pictures are encoded for the net.
+        space: how images are encoded for the net.
         device: where it computes.
     """
 
@@ -103,6 +103,20 @@ class Net(ABC):
         A net that does not know what belongs to which layer gives none.
         """
         return {}
+
+    @property
+    def image_size(self) -> tuple[int, int]:
+        """(H, W) of the images that it takes.
+
+        Raises:
+            UserError: it takes something else than images.
+        """
+        if len(self.input_shape) != 3:
+            raise UserError(
+                f"the net {self.name!r} takes {list(self.input_shape)}, not images [C, H, W]; "
+                "give the net that looks at images, not a generator"
+            )
+        return self.input_shape[1], self.input_shape[2]
 
     def layer_shape(self, layer: str) -> Shape:
         """The shape of a layer, without the batch.

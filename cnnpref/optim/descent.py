@@ -73,11 +73,12 @@ def descend(
     record, v = _Record(x, rate.iterations, patience), torch.zeros_like(x)
     rows: Sequence[int] = range(len(x))
     values, g, size = x.new_zeros(len(x)), torch.zeros_like(x), x.new_zeros(len(x))
-    x, spare, seen, portions = x.clone(), torch.empty_like(x), torch.empty_like(x), _portions(x)
+    x, spare, moved, portions = x.clone(), torch.empty_like(x), torch.empty_like(x), _portions(x)
     for t in range(rate.iterations):
         for part in portions if steps.shift else ():
-            seen[part] = _moved(steps.shift, x[part], t, part)
-        values, g = _evaluated(evaluate, seen if steps.shift else x, rows, values, g)
+            moved[part] = _moved(steps.shift, x[part], t, part)
+        seen = moved if steps.shift else x
+        values, g = _evaluated(evaluate, seen, rows, values, g)
         for part in portions:
             size[part] = g[part].flatten(1).abs().mean(1)
         running = record.add_iterate(t, x, values, size)

@@ -98,11 +98,11 @@ def test_features_are_the_blobs_after_a_full_pass(net: CaffeNet) -> None:
 
 def test_features_of_something_else_are_refused(net: CaffeNet) -> None:
     message = refusal(utils.get_cnn_features, net, picture(13, 12), ["fc"])
-    assert "takes pictures (12, 12, 3), got (13, 12, 3)" in message
+    assert "takes images (12, 12, 3), got (13, 12, 3)" in message
     message = refusal(utils.get_cnn_features, net, picture(), ["fc", "convl"])
     assert "unknown layer 'convl' (did you mean 'conv1'?)" in message
     vector = 'input: "z"\ninput_shape { dim: 1 dim: 4 }\n' + layer("r", "ReLU", "z")
-    assert "takes [4], not pictures" in refusal(utils.get_cnn_features, load(vector), picture(), [])
+    assert "takes [4], not images" in refusal(utils.get_cnn_features, load(vector), picture(), [])
 
 
 def slope(loss: Callable[[Floats], float], x: Floats) -> Floats:

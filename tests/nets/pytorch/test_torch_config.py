@@ -191,5 +191,5 @@ def test_an_unknown_layer_and_a_net_without_images() -> None:
     assert "vision:build has no layer '7'; 'cnnpref info' lists its 6 layers" in line
     maker = {"torch": "vision:Maker", "input_shape": [6]}
     line = fail("generate", {"net": maker, "layers": {"fc": {}}})
-    assert "the net 'vision:Maker' takes [6], not an image [3, H, W]" in line
+    assert "the net 'vision:Maker' takes [6], not images [C, H, W]" in line
     assert call("info", {"net": maker, "layers": "all"}).exit_code == 0
