@@ -8,7 +8,9 @@ from contextlib import AbstractContextManager
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import torch
+from torch import Tensor
 
 from cnnpref.ascent.malloc import held_memory
 from cnnpref.ascent.objective import Objective
@@ -156,4 +158,11 @@ def _solution(task: Task, optimum: Optimum) -> Solution:
         scores_best=torch.maximum(last, best).cpu().numpy(),
         status=optimum.status,
         latents=task.variables.latents(optimum.x),
+        importance=_bytes(task.importance),
     )
+
+
+def _bytes(importance: Tensor | None) -> npt.NDArray[np.uint8] | None:
+    if importance is None:
+        return None
+    return np.asarray((255 * importance).round().byte().cpu().numpy())

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -22,6 +23,7 @@ class Solution:
         scores, scores_best: activation of `images` and of `images_best` as they are, (B,).
         status: one per unit.
         latents: last iterates in the generator's input space, (B, ...), or None.
+        importance: how much each pixel mattered, uint8 (B, H, W), 255 is most; or None.
     """
 
     images: npt.NDArray[np.float32]
@@ -31,21 +33,17 @@ class Solution:
     scores_best: npt.NDArray[np.float32]
     status: list[Status]
     latents: npt.NDArray[np.float32] | None = None
+    importance: npt.NDArray[np.uint8] | None = None
 
     def __len__(self) -> int:
         return len(self.status)
 
     def first(self, count: int) -> Solution:
         """The first rows alone."""
-        return Solution(
-            self.images[:count],
-            self.images_best[:count],
-            self.activations[:count],
-            self.scores[:count],
-            self.scores_best[:count],
-            self.status[:count],
-            None if self.latents is None else self.latents[:count],
-        )
+        cut: dict[str, Any] = {
+            name: None if v is None else v[:count] for name, v in vars(self).items()
+        }
+        return Solution(**cut)
 
     def replace(self, rows: Sequence[int], other: Solution) -> None:
         """Put the rows of another solution in the place of these rows."""
