@@ -13,7 +13,7 @@ import torch
 
 from cnnpref.errors import UserError
 from cnnpref.nets.caffe import load_caffe, read_graph
-from cnnpref.nets.caffe.files.schema import PathLike
+from cnnpref.nets.caffe.files.schema import Message, PathLike
 from cnnpref.nets.caffe.graph import Graph
 from cnnpref.nets.caffe.preprocessing import input_space, stated_in
 from cnnpref.nets.caffe.weights import bilinear_layers
@@ -118,8 +118,15 @@ def _from_files(
         yield "mean_file", file_sha256(stated.mean)
     if graph.state:
         yield "state", graph.state
+    if scaled := [name for name, param in _dropouts(graph) if not param.scale_train]:
+        yield "scale_train", " ".join(scaled)
     if section.get("caffemodel") and (layers := bilinear_layers(graph, section["caffemodel"])):
         yield "bilinear", " ".join(layers)
+
+
+def _dropouts(graph: Graph) -> Iterator[tuple[str, Message]]:
+    layers = (node.layer for node in graph.nodes if node.layer.kind == "Dropout")
+    return ((layer.name, layer.message.dropout_param) for layer in layers)
 
 
 def _open_zoo(section: Mapping[str, Any], device: str | torch.device) -> Net:
