@@ -118,6 +118,11 @@ class Net(ABC):
             )
         return self.input_shape[1], self.input_shape[2]
 
+    @property
+    def input_blob(self) -> str:
+        """The name of the input that takes the images: the first blob."""
+        return next(iter(self.blobs))
+
     def layer_shape(self, layer: str) -> Shape:
         """The shape of a layer, without the batch.
 
