@@ -18,12 +18,12 @@ if TYPE_CHECKING:
 @click.option("--caffemodel", metavar="PATH", help="and, to see whether they fit, its weights.")
 def info(config: str | None, prototxt: str | None, caffemodel: str | None) -> None:
     """List a net's layers: shapes, numbers of weights, what part of the image a unit sees."""
-    from cnnpref.nets import at_hand, open_net
+    from cnnpref.nets import open_net, without_fetching
 
     if (config is None) == (prototxt is None):
         raise click.UsageError("give either --config or --prototxt")
     given = {"prototxt": prototxt, "caffemodel": caffemodel}
-    net = open_net(at_hand(read_config(config)["net"]) if config else given)
+    net = open_net(without_fetching(read_config(config)["net"]) if config else given)
     counts, width = net.weight_counts(), max(map(len, [*net.layers, *net.refused]))
     total = sum(weight.numel() for weight in net.parameters())
     click.echo(f"{net.name}: input {_sizes(net.input_shape)}, {total:,} weights")

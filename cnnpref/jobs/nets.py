@@ -9,7 +9,7 @@ import torch
 
 from cnnpref.ascent.variables import Generator
 from cnnpref.jobs.act_range import load_bounds
-from cnnpref.nets import Net, complete, fetched_sha256, open_net
+from cnnpref.nets import Net, fetched_sha256, open_net, with_zoo_files
 from cnnpref.planning.config import BLOB_KEYS, Config
 from cnnpref.planning.series import Origin, Series
 
@@ -29,7 +29,7 @@ class Nets:
     @cached_property
     def generator(self) -> Generator:
         """The one that makes images, for the methods that need it."""
-        section, net = complete(self._config["generator"]), self._open("generator")
+        section, net = with_zoo_files(self._config["generator"]), self._open("generator")
         given = {key: section[key] for key in BLOB_KEYS if key in section}
         bounds = {key: _bound(section[key]) for key in ("lower", "upper") if key in section}
         space = net.space if {"mean", "std"} & section.keys() else None

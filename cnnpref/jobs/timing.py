@@ -13,7 +13,7 @@ from cnnpref.ascent.objective import Objective
 from cnnpref.ascent.task import Moment
 from cnnpref.jobs.nets import Nets
 from cnnpref.maximisation import maximise
-from cnnpref.nets import Net, at_hand
+from cnnpref.nets import Net, without_fetching
 from cnnpref.planning.estimate import evaluation_seconds, evaluations
 from cnnpref.planning.outlook import Share, Time
 from cnnpref.planning.plan import Plan
@@ -61,7 +61,7 @@ def _open_nets(plan: Plan, device: torch.device) -> tuple[Nets, list[str]]:
         The nets, and the sections whose weights are not on this machine: these are random.
     """
     config = plan.config
-    here = {name: at_hand(config[name]) for name in plan.nets}
+    here = {name: without_fetching(config[name]) for name in plan.nets}
     absent = [name for name in here if here[name] is not config[name]]
     nets = Nets({**config, **here}, device)
     for name in here:

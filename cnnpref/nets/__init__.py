@@ -3,21 +3,21 @@
 from cnnpref.nets.net import Net
 from cnnpref.nets.section import (
     NetDescription,
-    at_hand,
-    complete,
     describe,
     fetched_sha256,
     open_net,
+    with_zoo_files,
+    without_fetching,
     zoo_weights,
 )
 
 __all__ = [
     "Net",
     "NetDescription",
-    "at_hand",
-    "complete",
     "describe",
     "fetched_sha256",
     "open_net",
+    "with_zoo_files",
+    "without_fetching",
     "zoo_weights",
 ]

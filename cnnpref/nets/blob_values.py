@@ -32,6 +32,6 @@ def features(
         raise UserError(f"the net {net.name!r} takes images {wanted}, got {given.shape[1:]}")
     with torch.no_grad():
         x = torch.from_numpy(net.space.encode(given)).to(net.device)
-        blobs = net.forward({next(iter(net.blobs)): x}, [n for n in names if n in net.blobs])
+        blobs = net.forward({net.input_blob: x}, [n for n in names if n in net.blobs])
         values = {n: blobs[n] if n in blobs else net.activations(x, n) for n in names}
     return {name: value.cpu().numpy() for name, value in values.items()}

@@ -118,23 +118,31 @@ class Net(ABC):
             )
         return self.input_shape[1], self.input_shape[2]
 
+    @property
+    def input_blob(self) -> str:
+        """The name of the input that takes the images: the first blob."""
+        return next(iter(self.blobs))
+
     def layer_shape(self, layer: str) -> Shape:
         """The shape of a layer, without the batch.
 
         Raises:
             UserError: the layer cannot be computed; or it is unknown: names the nearest.
         """
-        if layer in self.refused:
-            raise UserError(
-                f"layer {layer!r} of the net {self.name!r} cannot be computed: "
-                f"{self.refused[layer]}"
-            )
+        self._check_computable(layer)
         if layer not in self.layers:
             raise UserError(
                 f"unknown layer {layer!r}{suggest(layer, self.layers)}; "
                 f"the net {self.name!r} has: {', '.join(self.layers)}"
             )
         return self.layers[layer]
+
+    def _check_computable(self, layer: str) -> None:
+        if layer in self.refused:
+            raise UserError(
+                f"layer {layer!r} of the net {self.name!r} cannot be computed: "
+                f"{self.refused[layer]}"
+            )
 
     def check_blobs(self, names: Iterable[str]) -> None:
         """Let only names in `blobs` pass.
@@ -144,6 +152,7 @@ class Net(ABC):
         """
         for name in names:
             if name not in self.blobs:
+                self._check_computable(name)
                 raise UserError(
                     f"unknown blob of {self.name!r}: {name!r}{suggest(name, self.blobs)}; "
                     f"there are: {', '.join(self.blobs)}"

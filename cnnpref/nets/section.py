@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from math import prod
 from pathlib import Path
@@ -15,8 +15,8 @@ from cnnpref.errors import UserError
 from cnnpref.nets.caffe import load_caffe, read_graph
 from cnnpref.nets.caffe.files.schema import PathLike
 from cnnpref.nets.caffe.graph import Graph
-from cnnpref.nets.caffe.preprocessing import input_space, stated_in
-from cnnpref.nets.caffe.weights import bilinear_layers
+from cnnpref.nets.caffe.origin import mean_file, read_from_files
+from cnnpref.nets.caffe.preprocessing import input_space
 from cnnpref.nets.net import Net, Shape
 from cnnpref.nets.zoo import fetch, find, weights_path
 
@@ -103,29 +103,21 @@ def _described(
     image = graph.shapes[graph.inputs[graph.image.blob]][1:]
     weights = {name: sum(prod(b.shape) for b in blobs) for name, blobs in graph.wanted.items()}
     input_space(prototxt, graph, section.get("mean"), section.get("scale"))  # or says why not
-    known = {**sha256, **dict(_from_files(section, prototxt, graph))}
+    known = {**sha256, **_from_files(section, prototxt, graph)}
     return NetDescription(graph.layer_shapes, image, weights, known, graph.refused)
 
 
-def _from_files(
-    section: Mapping[str, Any], prototxt: PathLike, graph: Graph
-) -> Iterator[tuple[str, str]]:
-    """What a net has of its files that versions before did not read, though it changes images."""
-    stated = stated_in(prototxt, graph).beside(section.get("mean"), section.get("scale"))
-    if str(stated):
-        yield "transform_param", str(stated)
-    if isinstance(stated.mean, str):
-        yield "mean_file", file_sha256(stated.mean)
-    if graph.state:
-        yield "state", graph.state
-    if section.get("caffemodel") and (layers := bilinear_layers(graph, section["caffemodel"])):
-        yield "bilinear", " ".join(layers)
+def _from_files(section: Mapping[str, Any], prototxt: PathLike, graph: Graph) -> Mapping[str, str]:
+    caffemodel, mean, scale = (section.get(key) for key in ("caffemodel", "mean", "scale"))
+    found = read_from_files(prototxt, graph, caffemodel, mean, scale)
+    path = mean_file(prototxt, graph, mean)
+    return {**found, "mean_file": file_sha256(path)} if path else found
 
 
 def _open_zoo(section: Mapping[str, Any], device: str | torch.device) -> Net:
     if "caffemodel" not in section:
         fetch(find(section["zoo"]))
-    return _open_caffe(complete(section), device)
+    return _open_caffe(with_zoo_files(section), device)
 
 
 def _describe_zoo(section: Mapping[str, Any]) -> NetDescription:
@@ -138,7 +130,7 @@ def _describe_zoo(section: Mapping[str, Any]) -> NetDescription:
     return _described(whole, entry.prototxt, left | _digests(section))
 
 
-def complete(section: Mapping[str, Any]) -> Mapping[str, Any]:
+def with_zoo_files(section: Mapping[str, Any]) -> Mapping[str, Any]:
     """A section with the files, mean and blobs that the zoo knows, where it names one of its nets.
 
     Raises:
@@ -161,7 +153,7 @@ def zoo_weights(section: Mapping[str, Any]) -> Path | None:
     return weights_path(find(section["zoo"]))
 
 
-def at_hand(section: Mapping[str, Any]) -> Mapping[str, Any]:
+def without_fetching(section: Mapping[str, Any]) -> Mapping[str, Any]:
     """A section; or, if its weights would have to be fetched, the same net without weights.
 
     Raises:
@@ -169,7 +161,7 @@ def at_hand(section: Mapping[str, Any]) -> Mapping[str, Any]:
     """
     path = zoo_weights(section)
     absent = path is not None and not path.exists()
-    return {**complete(section), "caffemodel": None} if absent else section
+    return {**with_zoo_files(section), "caffemodel": None} if absent else section
 
 
 def fetched_sha256(section: Mapping[str, Any]) -> dict[str, str]:

@@ -24,10 +24,10 @@ from cnnpref.nets.kernels import faithful_kernels
 
 @dataclass(frozen=True)
 class _Step:
-    """A node, what it takes of the bottoms at hand, and which patch of its tops it makes."""
+    """A node, which parts of its bottoms it takes, and which patch of its tops it makes."""
 
     node: Node
-    cuts: Sequence[Area | None]  # relative to what is at hand; None: all
+    cuts: Sequence[Area | None]  # relative to the part of the bottom that there is; None: all
     patch: Patch | None  # None: the whole maps
     overwrite: bool  # nothing else reads the bottom
 
@@ -39,8 +39,8 @@ class Execution:
         graph: the net.
         wanted: values, each with the part of its map that is wanted; None is all of it.
         given: values that need no computing.
-        apart: whether convolutions may sum up what was a concatenation: faster, but differs in the
-            last bits.
+        sum_parts: whether convolutions may sum over the parts of a concatenation, which is not
+            made then: faster, but differs in the last bits.
 
     Attributes:
         areas: for each value on the way the part of its map that is computed, or must be given;
@@ -52,12 +52,12 @@ class Execution:
         graph: Graph,
         wanted: Mapping[int, Area | None],
         given: Container[int],
-        apart: bool = False,
+        sum_parts: bool = False,
     ) -> None:
         self.wanted = dict(wanted)
         self.areas: dict[int, Area | None] = dict(wanted)
         nodes, self._shapes = graph.ancestors(wanted, given), graph.shapes
-        if apart:
+        if sum_parts:
             nodes, self._shapes = with_parts(nodes, wanted, graph.shapes)
         nodes = with_late_relu(nodes, wanted)
         patches = [self._patch(node) for node in reversed(nodes)][::-1]
@@ -122,7 +122,7 @@ class Execution:
         return area is None or area == full_area(self._shapes[value])
 
     def _place(self, area: Area, value: int) -> Area | None:
-        """Where an area lies in what there is of a value; None: it is all there is."""
+        """An area of a value, relative to the part of it that is computed; None: that is all."""
         have = self.areas[value] or full_area(self._shapes[value])
         return None if area == have else _relative(area, have)
 

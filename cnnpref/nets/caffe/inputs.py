@@ -103,8 +103,8 @@ def _image(net: Message, candidates: Sequence[Input], found: Sequence[Input]) ->
         names = ", ".join(dict.fromkeys(each.blob for each in found))
         owner = f"layer {found[0].layer!r}" if found[0].layer else f"net {net.name!r}"
         raise UserError(
-            f"{owner}: its inputs are {names}, with 0 shapes; give one shape each (4 input_dim "
-            "make one), or input_shape: channels, height and width of the images"
+            f"{owner}: its inputs are {names}, with 0 shapes; give the deploy prototxt, which has "
+            "them, or input_shape: channels, height and width of the images"
         )
     raise UserError(
         f"net {net.name!r} has no input in phase TEST; give the deploy prototxt, which "

@@ -41,6 +41,10 @@ class CaffeNet(Net):
         self._image = graph.inputs[graph.image.blob]
         self.input_shape = graph.shapes[self._image][1:]
 
+    @property
+    def input_blob(self) -> str:
+        return self.graph.image.blob
+
     def parameters(self) -> Iterator[Tensor]:
         return (weight for _, weight in self._weights())
 

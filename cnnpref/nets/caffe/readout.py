@@ -51,7 +51,7 @@ class CaffeReadout:
             wanted: dict[int, Area | None] = {node.bottoms[0]: patch.needs[0] if patch else None}
         else:
             wanted = {value: area}
-        execution = Execution(graph, wanted, [image], apart=True)
+        execution = Execution(graph, wanted, [image], sum_parts=True)
         place = _place(shape, index, channel if head is None else None, area)
         (top, bottom), (left, right) = execution.areas.get(image) or full_area(graph.shapes[image])
         box = (top, left, bottom, right)

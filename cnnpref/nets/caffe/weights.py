@@ -19,7 +19,7 @@ from cnnpref.nets.caffe.files.schema import SCHEMA, PathLike
 from cnnpref.nets.caffe.graph import Graph
 from cnnpref.nets.caffe.layers.base import Blob, Layer, Shape
 
-Source = Callable[[], Weights]  # gives the values of a weight, when their turn comes
+Source = Callable[[], Weights]  # reads or makes the values of a weight
 _PERMISSIVE = SCHEMA["ParamSpec"].PERMISSIVE
 
 

@@ -214,7 +214,7 @@ def test_layers_without_weights_are_warned_of(tmp_path: Path) -> None:
 
 def test_the_compiled_schema_is_that_of_its_source(tmp_path: Path) -> None:
     protoc = pytest.importorskip("grpc_tools.protoc", reason="no protobuf compiler is installed")
-    source = Path(caffe.__file__).parent
+    source = Path(caffe.__file__).parent / "files"
     target = tmp_path / "caffe.binpb"
     assert protoc.main(["", f"-I{source}", f"--descriptor_set_out={target}", "caffe.proto"]) == 0
     compiled, kept = (

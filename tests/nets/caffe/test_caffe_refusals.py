@@ -50,7 +50,7 @@ def test_a_file_that_cannot_be_read(tmp_path: Path) -> None:
     [
         ("", "net 'net' has no input in phase TEST; give the deploy prototxt"),
         ('layer { name: "d" type: "Data" top: "data" include { phase: TRAIN } }', "has no input"),
-        ('input: "data"', "its inputs are data, with 0 shapes; give one shape each"),
+        ('input: "data"', "its inputs are data, with 0 shapes; give the deploy prototxt"),
         ('input: "data" input_dim: 1 input_dim: 3', "its inputs are data, with 0 shapes"),
         (INPUT + 'input: "b"', "its inputs are data, b, with 1 shapes"),
         (

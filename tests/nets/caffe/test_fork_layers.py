@@ -30,6 +30,24 @@ def test_ceil_mode(pool: str, pad: int) -> None:
     close(ceil, default)
 
 
+@pytest.mark.parametrize("hole", ["hole: 2", "hole_h: 2 hole_w: 3"])
+@pytest.mark.parametrize("kind", ["Convolution", "Deconvolution", "Im2col"])
+def test_holes_are_dilation(hole: str, kind: str) -> None:
+    param = "convolution_param {{ num_output: 2 kernel_size: 2 pad: 1 {} }}"
+    dilated = "dilation: 2" if hole == "hole: 2" else "dilation: 2 dilation: 3"
+    got, want = (values(layer("x", kind, "data", param.format(d)))[0] for d in (hole, dilated))
+    assert got.shape != values(layer("x", kind, "data", param.format("")))[0].shape
+    np.testing.assert_array_equal(got, want)
+
+
+def test_dropout_whose_training_did_not_scale() -> None:
+    param = "dropout_param { dropout_ratio: 0.75 %s }"
+    got, x, _ = values(layer("x", "Dropout", "data", param % "scale_train: false"))
+    close(got, 0.25 * x)
+    got, x, _ = values(layer("x", "Dropout", "data", param % ""))
+    np.testing.assert_array_equal(got, x)
+
+
 @pytest.mark.parametrize(
     ("kind", "given"), [("DepthwiseConvolution", "group: 3"), ("ConvolutionDepthwise", "")]
 )

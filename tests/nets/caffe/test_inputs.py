@@ -137,6 +137,7 @@ def test_dummy_data_beside_an_input_holds_what_its_filler_gives() -> None:
         net = load(text)
         assert net.input_shape == (3, 8, 9)
         close(net.activations(images(), "x").numpy(), 2.5 * images().numpy())
+        assert net.input_blob == "data"
     random = load(INPUT + CONV + dummy % 'data_filler { type: "gaussian" }' + times)
     assert random.refused == {"x": "it depends on layer 'd', which draws random numbers"}
 

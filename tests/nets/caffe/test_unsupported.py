@@ -79,6 +79,9 @@ def test_a_blob_that_an_unknown_layer_changes_has_no_value_any_more() -> None:
         with pytest.raises(UserError) as caught:
             net.activations(torch.zeros(1, 3, 8, 9), name)
         assert told in str(caught.value)
+        with pytest.raises(UserError) as caught:
+            net.forward({"data": torch.zeros(1, 3, 8, 9)}, [name])
+        assert told in str(caught.value)
 
 
 def test_weights_of_layers_that_cannot_be_computed_are_ignored(tmp_path: Path) -> None:

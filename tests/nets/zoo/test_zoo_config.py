@@ -14,7 +14,7 @@ from serving import Page, Zoo
 
 from cnnpref.jobs.devices import pick_device
 from cnnpref.jobs.nets import Nets
-from cnnpref.nets import complete, describe, open_net
+from cnnpref.nets import describe, open_net, with_zoo_files
 from cnnpref.planning.config import read_config, resolve_config
 from cnnpref.planning.plan import make_plan
 from cnnpref.results.unit_file import read_unit
@@ -122,7 +122,7 @@ def test_weights_that_lie_elsewhere(zoo: Zoo, tiny_net: Path) -> None:
     section = {"zoo": "tiny", "caffemodel": str(path)}
     assert describe(section).sha256["caffemodel"] == sha256(path.read_bytes()).hexdigest()
     assert open_net(section).name == "tiny"
-    assert complete(section)["caffemodel"] == str(path)
+    assert with_zoo_files(section)["caffemodel"] == str(path)
     assert zoo.site.requests == []
 
 

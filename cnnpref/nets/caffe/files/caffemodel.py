@@ -1,9 +1,8 @@
 """Weights in a caffemodel: found without reading them, then read straight into their arrays.
 
 A caffemodel is one protobuf message, nearly all of it weights; parsed as a whole it takes three
-times its size of memory. Here the fields of the file are walked
-(https://protobuf.dev/programming-guides/encoding), protobuf parses what is left without the
-weights, and these are read when they are asked for.
+times its size of memory. Here only the positions of its fields are read
+(https://protobuf.dev/programming-guides/encoding), and the weights when they are asked for.
 """
 
 from __future__ import annotations
@@ -130,7 +129,7 @@ def stored_blob(path: PathLike) -> StoredBlob:
 
 @contextmanager
 def _walked(path: PathLike, kind: str) -> Iterator[Buffer]:
-    """The bytes of a file; what they break while they are walked is told as its damage."""
+    """The bytes of a file; errors while they are parsed are reported as damage of the file."""
     try:
         with Path(path).open("rb") as file:
             empty = not file.seek(0, 2)

@@ -16,8 +16,13 @@ from cnnpref.nets.caffe.files.upgrade import upgrade
 
 # Fields of forks that change no value that a layer gives: how it is computed, stored or trained.
 _HARMLESS = {
-    "engine",
-    "quantization_param",
+    *("engine", "quantization_param", "net_quantization_param"),  # Intel, Ristretto
+    *("backward_math", "backward_type", "forward_math", "forward_type"),  # NVIDIA
+    *("cudnn_convolution_algo_seeker", "conv_algos_override", "cudnn_math_override"),
+    *("default_backward_math", "default_backward_type", "default_conv_algos_override"),
+    *("default_cudnn_math_override", "default_forward_math", "default_forward_type"),
+    *("global_grad_scale", "global_grad_scale_adaptive", "reduce_buckets"),
+    *("blobs_lr", "weight_decay", "compile_net_state", "mem_param", "reshape_every_iter"),
 }
 _HARMLESS_INSIDE = {
     "param",  # learning rates

@@ -250,6 +250,14 @@ def pair(param: Any, name: str, default: int | None = None) -> tuple[int, int]:
     return values[0], values[-1]
 
 
+def holes_of(param: Any) -> tuple[int, int] | None:
+    """The dilation that DeepLab's `hole`, or `hole_h` and `hole_w`, stand for; None without."""
+    if not any(param.HasField(name) for name in ("hole", "hole_h", "hole_w")):
+        return None
+    require(not param.dilation, "give dilation or hole, but not both")
+    return pair(param, "hole")
+
+
 def collapsed(mask: Mask, axis: int, ndim: int) -> Mask:
     """The values of a bottom of `ndim` axes whose axes from `axis` on made the masked ones."""
     kept = anywhere(mask, tuple(range(axis - 1, mask.ndim))) if axis <= mask.ndim else mask

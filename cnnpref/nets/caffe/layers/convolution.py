@@ -20,6 +20,7 @@ from cnnpref.nets.caffe.layers.base import (
     Shape,
     canonical_axis,
     collapsed,
+    holes_of,
     layer,
     pair,
     require,
@@ -45,7 +46,7 @@ class _Kernel(Layer):
         self.kernel = self._per_axis("kernel_size", None)
         self.stride = self._per_axis("stride", 1)
         self.pad = self._per_axis("pad", 0)
-        self.dilation = self._spread(list(param.dilation) or [1], "dilation")
+        self.dilation = self._dilation()
         self.group, outputs = self._groups(x[1]), param.num_output
         for name in ("kernel", "stride", "dilation"):
             require(min(getattr(self, name)) > 0, f"{name} must be positive")
@@ -57,6 +58,13 @@ class _Kernel(Layer):
         )
         weight = Blob(self._weight_shape(x[1], outputs), param.weight_filler)
         return [weight] + ([Blob((outputs,), param.bias_filler)] if param.bias_term else [])
+
+    def _dilation(self) -> tuple[int, ...]:
+        param = self.message.convolution_param
+        if holes := holes_of(param):
+            require(self.ndim == 2, "hole is for 2-D layers")
+            return holes
+        return self._spread(list(param.dilation) or [1], "dilation")
 
     def _groups(self, channels: int) -> int:
         """How many groups of a bottom's channels are treated apart from each other."""

@@ -18,11 +18,16 @@ from cnnpref.nets.caffe.layers.base import Blob, SameShape, Shape, canonical_axi
 
 
 @layer("Dropout")
-class Identity(SameShape):
-    """Dropout in phase TEST."""
+class Dropout(SameShape):
+    """In phase TEST: x; or x (1 - ratio), if training did not scale what it let pass."""
+
+    def setup(self, x: Shape) -> list[Blob]:
+        param = self.message.dropout_param
+        self.kept = 1.0 if param.scale_train else 1 - param.dropout_ratio
+        return []
 
     def forward(self, x: Tensor) -> Tensor:
-        return x
+        return x if self.kept == 1 else self.kept * x
 
 
 @layer("ReLU")

@@ -7,7 +7,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from cnnpref.geometry import Mask, anywhere
-from cnnpref.nets.caffe.layers.base import Blob, Layer, Shape, layer, pair, require
+from cnnpref.nets.caffe.layers.base import Blob, Layer, Shape, holes_of, layer, pair, require
 
 
 @layer("Im2col")
@@ -17,7 +17,7 @@ class Im2col(Layer):
     def setup(self, x: Shape) -> list[Blob]:
         param = self.message.convolution_param
         require(len(x) == 4 and param.axis in (1, -3), f"needs a blob of 4 axes, got {x}")
-        dilation = list(param.dilation) or [1]
+        dilation = holes_of(param) or tuple(param.dilation) or (1,)
         self.kernel = pair(param, "kernel_size")
         self.stride, self.pad = pair(param, "stride", 1), pair(param, "pad", 0)
         self.dilation = dilation[0], dilation[-1]
