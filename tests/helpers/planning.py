@@ -45,7 +45,7 @@ def plan(
     return make_plan(config, describe)
 
 
-def message(description: Description = NET, **config: Any) -> str:
+def message(description: NetDescription = NET, **config: Any) -> str:
     with pytest.raises(UserError) as caught:
         plan(description, **config)
     text = str(caught.value)
