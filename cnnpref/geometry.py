@@ -14,6 +14,8 @@ from typing import Any, Protocol
 import numpy as np
 import numpy.typing as npt
 
+Shape = tuple[int, ...]  # of a layer or a blob; without the batch unless told otherwise
+Position = str | tuple[int, int]  # in a map: "center", "all", or (y, x)
 Mask = npt.NDArray[np.bool_]  # of a shape without the batch; an axis of size 1: alike all along
 Span = tuple[int, int]  # of one axis, half open
 Box = tuple[int, int, int, int]  # top, left, bottom, right in pixels, half open

@@ -20,7 +20,7 @@ from cnnpref.ascent.solution import Solution
 from cnnpref.ascent.task import Moment
 from cnnpref.atomic import refusal
 from cnnpref.errors import UserError
-from cnnpref.jobs.memory import is_exhausted, rows_at_once
+from cnnpref.jobs.memory import is_out_of_memory, rows_at_once
 from cnnpref.jobs.nets import Nets
 from cnnpref.maximisation import maximise
 from cnnpref.planning.series import Batch, Series
@@ -66,8 +66,8 @@ def _solutions(
     nets: Nets, series: Series, units: list[int], attempt: int
 ) -> Iterator[tuple[list[int], Solution, float]]:
     """Units and their solution and its seconds, as many at once as memory allows."""
-    others = [nets.generator.net] if series.how.needs_generator else []
-    room = rows_at_once(nets.net, series.layer, others)
+    generator = nets.generator.net if series.how.needs_generator else None
+    room = rows_at_once(series, nets.net, generator)
     most = max(1, min(len(units), room) // 2 ** (attempt - 1))
     log.info("%s/%s: %d units at once", series.layer, series.name, most)
     while units:
@@ -75,7 +75,7 @@ def _solutions(
         try:
             solution = _maximise(nets, series, portion)
         except Exception as error:
-            if not is_exhausted(error):
+            if not is_out_of_memory(error):
                 raise
             most = _fewer(series, len(portion))
             continue
@@ -208,6 +208,6 @@ def _write(series: Series, result: UnitResult) -> str | None:
     except UserError as error:
         log.error("%s: %s", name, error)
         return f"{name}: {error}"
-    level = logging.INFO if told["status"] == Status.OK else logging.WARNING
+    level = logging.WARNING if Status(told["status"]).failed else logging.INFO
     log.log(level, "%s: %s, activation %.4g", name, told["status"], told["score"])
     return None

@@ -46,7 +46,7 @@ Q = TypeVar("Q", bound=QuasiNewtonOptions)
 class QuasiNewton(Method[Q]):
     """L-BFGS-B on whatever varies."""
 
-    bytes_per_variable: ClassVar[int] = 320  # the history in double precision
+    bytes_per_variable: ClassVar[int] = 440  # most of it the history, in double precision
     operations_per_variable: ClassVar[int] = 40_000
 
     def iterations(self, options: Q) -> int:

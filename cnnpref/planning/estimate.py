@@ -1,12 +1,16 @@
-"""What jobs take, from the shapes of the nets alone: rather too much, and always the same."""
+"""What jobs take, from the shapes of the nets alone: upper, deterministic estimates."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 from math import ceil, prod
+from typing import TYPE_CHECKING
 
-from cnnpref.planning.plan import NetDescription, Plan
+from cnnpref.planning.plan import Plan
 from cnnpref.planning.series import Batch, Series
+
+if TYPE_CHECKING:  # estimates are made without PyTorch
+    from cnnpref.nets import Net, NetDescription
 
 AT_ONCE = 64  # units on a CPU: more at a time are no faster (measured)
 
@@ -16,7 +20,10 @@ START = 300  # seconds until a job computes, on a busy file system
 PACE = 2e10  # floating point operations per second of one CPU core; a GPU is much faster
 FLOAT = 4  # bytes
 
-_KEPT = 3 * FLOAT  # bytes per value of a layer: itself, its gradient, and what is made on the way
+# Bytes per value of a layer: it, its gradient, and what is made on the way. The estimate of a unit
+# is 1.2 to 4 times what units took on a CPU: least for AlexNet's conv2, whose LRN makes much on the
+# way, most for SqueezeNet's conv10, where not all values are kept.
+_KEPT = 3 * FLOAT
 _HEADER = 9_000  # bytes of a unit file beside its arrays
 
 
@@ -34,18 +41,33 @@ def evaluations(series: Series) -> int:
 
 
 def memory_mb(plan: Plan, batch: Batch) -> int:
-    """What to reserve for the job of a batch, in MB.
+    """What to reserve for the job of a batch, in MB."""
+    series, rows = batch.series, min(len(batch.units), AT_ONCE)
+    generator = plan.nets["generator"] if series.how.needs_generator else None
+    weights = 2 * FLOAT * sum(sum(net.weights.values()) for net, _ in _parts(plan, series))
+    units = rows * unit_memory(series, plan.nets["net"], generator)
+    return _round_up((PROGRAM + weights + units) / 1e6)
+
+
+def unit_memory(
+    series: Series, net: NetDescription | Net, generator: NetDescription | Net | None = None
+) -> float:
+    """Bytes that a unit takes while it is maximised, beside the program and the weights.
 
     All of the net up to the layer counts, though less of it is computed for units that see a part
     of the image.
+
+    Args:
+        series: whose unit.
+        net: the network.
+        generator: the one that makes the images, where the method needs it.
     """
-    series, rows = batch.series, min(len(batch.units), AT_ONCE)
-    parts = list(_parts(plan, series))
-    weights = 2 * FLOAT * sum(sum(net.weights.values()) for net, _ in parts)
-    values = sum(prod(net.layers[layer]) for net, layers in parts for layer in layers)
-    variables = prod(parts[-1][0].input_shape) * series.how.bytes_per_variable
-    pictures = 4 * FLOAT * prod(plan.nets["net"].input_shape)
-    return _round_up((PROGRAM + weights + rows * (_KEPT * values + variables + pictures)) / 1e6)
+    names = list(net.layers)
+    shapes = [net.layers[name] for name in names[: names.index(series.layer) + 1]]
+    shapes += generator.layers.values() if generator else ()
+    variables = prod((generator or net).input_shape)
+    images = 4 * FLOAT * prod(net.input_shape)
+    return _KEPT * sum(map(prod, shapes)) + series.how.bytes_per_variable * variables + images
 
 
 def runtime_minutes(plan: Plan, batch: Batch) -> int:

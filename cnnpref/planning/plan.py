@@ -9,14 +9,18 @@ from dataclasses import dataclass
 from functools import cached_property
 from hashlib import sha256
 from pathlib import Path
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any
 
 from cnnpref.errors import UserError, suggest
+from cnnpref.geometry import Shape
 from cnnpref.methods import METHODS, Options, find_method, keyed, resolve
 from cnnpref.planning.config import Config
 from cnnpref.planning.files import UNITS, File, Kind, expand, list_files, list_logs
-from cnnpref.planning.selection import Shape, select_position, select_units
+from cnnpref.planning.selection import select_position, select_units
 from cnnpref.planning.series import Batch, Origin, Series, escape
+
+if TYPE_CHECKING:  # a plan is made without PyTorch
+    from cnnpref.nets import NetDescription
 
 # Part of every key. Raise it when the same config gives other images or other unit files.
 RESULTS_VERSION = 2
@@ -25,31 +29,7 @@ _SHOWN = 5  # names of layers in a message
 UNIT_RANKS = (1, 3)  # of the layers that have units: (C,) and (C, H, W)
 
 
-class NetDescription(Protocol):
-    """What a plan needs to know of a net.
-
-    Attributes:
-        layers: the shape of each layer without the batch: (C, H, W) or (C,), in their order.
-        input_shape: of an image, or of a generator's features, without the batch.
-        weights: how many numbers the weights of each layer are, where it has any.
-        sha256: digests of the files that its section of the config names, by key; and, by key,
-            what else the section stands for.
-        refused: why the units of other layers cannot be had, by layer.
-    """
-
-    @property
-    def layers(self) -> Mapping[str, Shape]: ...
-    @property
-    def input_shape(self) -> Shape: ...
-    @property
-    def weights(self) -> Mapping[str, int]: ...
-    @property
-    def sha256(self) -> Mapping[str, str]: ...
-    @property
-    def refused(self) -> Mapping[str, str]: ...
-
-
-Describe = Callable[[Mapping[str, Any]], NetDescription]
+Describe = Callable[[Mapping[str, Any]], "NetDescription"]
 """Tells what a section of the config, `net` or `generator`, says of a network."""
 
 

@@ -7,9 +7,7 @@ from collections.abc import Iterable, Iterator
 from typing import Any
 
 from cnnpref.errors import UserError
-
-Shape = tuple[int, ...]
-Position = str | tuple[int, int]
+from cnnpref.geometry import Position, Shape
 
 _RANGE = re.compile(r"\s*(\d+)(?:-(\d+))?\s*")
 

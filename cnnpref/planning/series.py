@@ -8,8 +8,9 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import quote, unquote
 
+from cnnpref.geometry import Position
 from cnnpref.methods import METHODS, Method, Options
-from cnnpref.planning.selection import Position, format_ranges
+from cnnpref.planning.selection import format_ranges
 
 Origin = dict[str, dict[str, Any]]
 """The sections `net` and, if it matters, `generator`, each file replaced by its digest."""

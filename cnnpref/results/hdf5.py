@@ -52,8 +52,12 @@ def write_attributes(node: h5py.Group, attributes: Mapping[str, Any]) -> None:
     """Write attributes; those named in `JSON` as JSON."""
     written = node.attrs  # a property that takes its time
     for name, value in attributes.items():
-        plain = str(value) if isinstance(value, str) else value  # HDF5 knows no enumerations
-        written[name] = json.dumps(value) if name in JSON else plain
+        written[name] = json.dumps(value) if name in JSON else plain(value)
+
+
+def plain(value: Any) -> Any:
+    """A value that HDF5 knows: enumerations of words become words."""
+    return str(value) if isinstance(value, str) else value
 
 
 def read_attributes(node: h5py.Group) -> dict[str, Any]:

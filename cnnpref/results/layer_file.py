@@ -9,23 +9,24 @@ from pathlib import Path
 
 import h5py
 import numpy as np
-import numpy.typing as npt
 
 from cnnpref.atomic import PatientFile, replacing
+from cnnpref.display import Array
 from cnnpref.errors import UserError
+from cnnpref.geometry import Box
 from cnnpref.planning.series import Series
 from cnnpref.results.hdf5 import (
     create,
     decode,
     format_fault,
     open_file,
+    plain,
     read_attributes,
     reason_of,
     write_attributes,
 )
 from cnnpref.results.unit_file import demand_unit, read_unit
-
-Array = npt.NDArray[np.float32]
+from cnnpref.status import Status
 
 LAYER_FORMAT = "cnnpref layer"
 _COMMON = ("net", "sha256", "layer", "position", "method", "options", "digest")  # to a series
@@ -40,14 +41,9 @@ class Row:
     score: float
     score_best: float
     seed: int
-    status: str
-    receptive_field: tuple[int, int, int, int]
+    status: Status
+    receptive_field: Box
     activation: Array
-
-    @property
-    def ok(self) -> bool:
-        """Whether the optimisation went as it should."""
-        return self.status == "ok"
 
 
 def collect(path: Path, series: Sequence[Series]) -> None:
@@ -84,7 +80,7 @@ class MethodData:
     def rows(self) -> list[Row]:
         """The units in the order of the file, without their images."""
         numbers = [self._group[n][()].tolist() for n in ("unit", "score", "score_best", "seed")]
-        status = self._group["status"].asstr()[()].tolist()
+        status = map(Status, self._group["status"].asstr()[()].tolist())
         fields = map(tuple, self._group["receptive_field"][()].tolist())
         traces = zip(self._group["activation"][()], self._group["evaluations"][()], strict=True)
         activation = [trace[:count] for trace, count in traces]
@@ -118,12 +114,13 @@ def _read_row(path: Path, digest: str) -> Row:
     with open_file(path) as file:
         attributes = file.attrs
         told = {name: decode(name, attributes[name]) for name in _ROW}
+        told["status"] = Status(told["status"])
         return Row(**told, activation=file["activation"][()])
 
 
 def _write_table(group: h5py.Group, rows: Sequence[Row]) -> None:
     for name in _ROW:
-        group[name] = [getattr(row, name) for row in rows]
+        group[name] = [plain(getattr(row, name)) for row in rows]
     group["evaluations"] = counts = [len(row.activation) for row in rows]
     traces = np.full((len(rows), max(counts)), np.nan, np.float32)
     for trace, row in zip(traces, rows, strict=True):

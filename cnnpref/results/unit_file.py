@@ -8,9 +8,9 @@ from typing import Any
 
 import h5py
 import numpy as np
-import numpy.typing as npt
 
 from cnnpref.atomic import replacing
+from cnnpref.display import Array
 from cnnpref.errors import UserError
 from cnnpref.results.hdf5 import (
     create,
@@ -20,8 +20,6 @@ from cnnpref.results.hdf5 import (
     reason_of,
     write_attributes,
 )
-
-Array = npt.NDArray[np.float32]
 
 UNIT_FORMAT = "cnnpref unit"
 

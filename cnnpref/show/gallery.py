@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-from collections import Counter
 from collections.abc import Mapping, Sequence
 from functools import cache
 from itertools import chain
@@ -16,11 +15,12 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from PIL import Image
 
 from cnnpref.atomic import replacing
+from cnnpref.display import Array
 from cnnpref.errors import UserError
 from cnnpref.planning.files import INDEX, LAYER, LAYER_SHEET, METHOD_SHEET, PAGE, PREVIEW
 from cnnpref.planning.plan import Plan
-from cnnpref.results.layer_file import Array, MethodData, Row, open_layer
-from cnnpref.show.sheet import field_size, preview
+from cnnpref.results.layer_file import MethodData, Row, open_layer
+from cnnpref.show.sheet import failures, field_size, preview
 
 TRACES = 256  # the traces of a method with more units are not drawn: pages stay light
 POINTS = 60  # of a drawn trace
@@ -86,14 +86,13 @@ def _facts(
 ) -> dict[str, Any]:
     rows = list(chain(*tables.values()))
     attributes = next(iter(methods.values())).attributes
-    failed = Counter(row.status for row in rows if not row.ok)
     return {
         "net": attributes["net"],
         "position": attributes["position"],
         "methods": list(methods),
         "units": len({row.unit for row in rows}),
         "field": "{} × {} px".format(*field_size(rows)),
-        "failed": ", ".join(f"{count} {status}" for status, count in sorted(failed.items())),
+        "failed": ", ".join(failures(rows)),
     }
 
 

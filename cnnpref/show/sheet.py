@@ -1,4 +1,4 @@
-"""Contact sheets: the pictures of a layer, unit by unit, on one page."""
+"""Contact sheets: the images of a layer, unit by unit, on one page."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ GAP = 6  # between blocks of one tile; wider ones are farther apart
 SIDE = 8000  # no sheet is wider or higher than this, unless its tiles are tiny
 WIDTH, ASPECT = 1400, 4 / 3  # what a sheet aims at
 TINY, SMALLEST, LARGEST = 8, 56, 224  # sides of a tile; less than SMALLEST only because of SIDE
-CONTEXT = 4  # pixels shown around a receptive field: as far as jitter smears a low layer's picture
+CONTEXT = 4  # pixels shown around a receptive field: as far as jitter smears a low layer's image
 
 
 def method_sheet(layer_file: Path, method: str, path: Path) -> None:
@@ -47,7 +47,7 @@ def method_sheet(layer_file: Path, method: str, path: Path) -> None:
 
 
 def layer_sheet(layer_file: Path, path: Path) -> None:
-    """Write a PNG of all units of a layer, the pictures of all methods side by side.
+    """Write a PNG of all units of a layer, the images of all methods side by side.
 
     Raises:
         UserError: no such file, or the operating system refused to write.
@@ -57,7 +57,7 @@ def layer_sheet(layer_file: Path, path: Path) -> None:
 
 
 def preview(layer_file: Path, path: Path, count: int = 10, tile: int = 112) -> None:
-    """Write a PNG of up to `count` evenly spaced units, a row for each method, on nothing.
+    """Write a PNG of up to `count` evenly spaced units, a row for each method, transparent between.
 
     Raises:
         UserError: no such file, or the operating system refused to write.
@@ -79,6 +79,12 @@ def field_size(rows: Sequence[Row]) -> tuple[int, int]:
     boxes = np.array([row.receptive_field for row in rows])
     height, width = (boxes[:, 2:] - boxes[:, :2]).max(axis=0).tolist()
     return width, height
+
+
+def failures(rows: Sequence[Row]) -> list[str]:
+    """How many of the rows failed, by their status: "3 diverged"."""
+    failed = Counter(row.status for row in rows if row.status.failed)
+    return [f"{count} {status}" for status, count in sorted(failed.items())]
 
 
 @dataclass(frozen=True)
@@ -151,12 +157,11 @@ def _headline(
 ) -> tuple[str, str]:
     rows = list(chain(*tables.values()))
     about = next(iter(methods.values())).attributes
-    failed = Counter(row.status for row in rows if not row.ok)
     facts = (
         about["net"],
         f"{units} unit{'s' if units > 1 else ''}",
         "receptive field {} x {} px".format(*field_size(rows)),
-        *(f"{count} {status}" for status, count in sorted(failed.items())),
+        *failures(rows),
     )
     return f"{about['layer']}  ·  {' · '.join(methods)}", "  ·  ".join(facts)
 
@@ -184,19 +189,19 @@ def _head_columns(draw: ImageDraw.ImageDraw, layout: _Layout, method: str, membe
 def _label(
     draw: ImageDraw.ImageDraw, layout: _Layout, row: Row, corner: tuple[int, int], member: int
 ) -> None:
-    if member == 0 or not row.ok:
+    if member == 0 or row.status.failed:
         x, y = corner
-        colour = GREY if row.ok else ALARM
+        colour = ALARM if row.status.failed else GREY
         draw.text((x, y + layout.tile + 3), str(row.unit), colour, _font(layout.label))
 
 
 def _tile(image: Array, row: Row, side: int) -> Image.Image:
-    tile = Image.new("RGB", (side, side), PAPER if row.ok else BLANK)
-    if row.ok:
-        picture = _picture(_crop(image, row.receptive_field), side)
-        tile.paste(picture, ((side - picture.width) // 2, (side - picture.height) // 2))
-    else:
+    tile = Image.new("RGB", (side, side), BLANK if row.status.failed else PAPER)
+    if row.status.failed:
         ImageDraw.Draw(tile).line((0, side, side, 0), fill=GREY)
+    else:
+        shown = _shown(_crop(image, row.receptive_field), side)
+        tile.paste(shown, ((side - shown.width) // 2, (side - shown.height) // 2))
     return tile
 
 
@@ -208,7 +213,8 @@ def _crop(image: Array, field: Box) -> Array:
     return image[rows, max(0, left - CONTEXT) : right + CONTEXT]
 
 
-def _picture(crop: Array, side: int) -> Image.Image:
+def _shown(crop: Array, side: int) -> Image.Image:
+    """Pixels with their contrast stretched, as large as fits into a square."""
     pixels = np.rint(normalise(clip_extreme(crop, pct=0.04))).astype(np.uint8)
     height, width = (max(1, round(n * side / max(crop.shape[:2]))) for n in crop.shape[:2])
     return Image.fromarray(pixels).resize((width, height), Image.Resampling.LANCZOS)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 from calling import Config, succeed, unit_files
-from planning import NET, Description, plan
+from planning import NET, description, plan
 
 from cnnpref.nets import describe
 from cnnpref.planning.config import resolve_config
@@ -12,15 +12,12 @@ from cnnpref.planning.estimate import memory_mb, runtime_minutes, unit_bytes
 from cnnpref.planning.plan import Plan, make_plan
 from cnnpref.planning.series import Batch
 
-LARGE = Description(
+LARGE = description(
     {"conv": (64, 112, 112), "conv2": (64, 112, 112), "fc": (1000,)},
-    {},
     (3, 224, 224),
     {"conv": 9472, "conv2": 36_928, "fc": 100_000_000},
 )
-GENERATOR = Description(
-    {"up": (256, 4, 4), "image": (3, 256, 256)}, {}, (4096,), {"up": 16_781_312}
-)
+GENERATOR = description({"up": (256, 4, 4), "image": (3, 256, 256)}, (4096,), {"up": 16_781_312})
 
 
 def job(of: Plan, rows: int | None = None) -> Batch:

@@ -10,7 +10,7 @@ import pytest
 import yaml
 from hypothesis import given
 from hypothesis import strategies as st
-from planning import BASE, NET, Description, message, plan
+from planning import BASE, NET, description, message, plan
 
 from cnnpref.errors import UserError
 from cnnpref.planning.config import resolve_config
@@ -44,7 +44,7 @@ def test_units(spec: Any, expected: list[int]) -> None:
 
 @given(st.integers(1, 300), st.integers(1, 300))
 def test_count_is_exact_and_evenly_spaced(number: int, total: int) -> None:
-    net = Description({"fc": (total,)}, {})
+    net = description({"fc": (total,)})
     config = resolve_config({**BASE, "layers": {"fc": {"units": {"count": number}}}}, "x")
     if number > total:
         with pytest.raises(UserError, match=f"got count {number}; 'fc' has {total} units"):
@@ -105,7 +105,7 @@ def test_a_layer_that_cannot_be_computed_is_refused_with_its_reason() -> None:
 
 
 def test_a_number_may_name_a_layer() -> None:
-    net = Description({"1": (4,)}, {})
+    net = description({"1": (4,)})
     assert plan(net, layers=yaml.safe_load("{1: {units: 2}}")).layers == ("1",)
 
 
@@ -163,7 +163,7 @@ def test_whole_numbers_may_be_written_with_a_point() -> None:
 
 
 def test_other_weights_change_the_folder() -> None:
-    other = Description(NET.layers, {**NET.sha256, "caffemodel": "cc"})
+    other = description(NET.layers, **{**NET.sha256, "caffemodel": "cc"})
     assert plan().series[0].folder != plan(other).series[0].folder
 
 
@@ -220,7 +220,7 @@ def test_select_names_what_the_config_has() -> None:
 
 
 def test_tens_of_thousands_of_units_expand() -> None:
-    net = Description({f"layer{i}": (1000, 3, 3) for i in range(42)}, {})
+    net = description({f"layer{i}": (1000, 3, 3) for i in range(42)})
     made = plan(net, layers="all", batch=64)
     paths = [path for batch in made.batches() for path in batch.paths()]
     assert len(set(paths)) == 42_000

@@ -31,7 +31,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "ascent": ASCENT - {"ascent"},
     "methods": ASCENT,
     "maximisation": ASCENT | {"methods"},
-    "planning": FACTS | {"methods"},
+    "planning": FACTS | {"methods", "nets"},  # of nets the types alone
     "results": PLAN,
     "show": PLAN | {"results"},
     "jobs": PLAN | MAXIMISE | {"results"},

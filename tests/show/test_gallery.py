@@ -155,6 +155,16 @@ def traces(folder: Path, trace: Iterable[float], units: int = 1) -> list[str]:
     return page.traces
 
 
+def test_a_status_of_a_newer_version_is_told_as_failed(tmp_path: Path) -> None:
+    plan = write_run(tmp_path / "run", units("conv1") + units("conv2", status="melted"))
+    write_gallery(plan)
+    assert "2 layers" in Page(plan.path(INDEX)).text
+    assert Page(plan.path(INDEX)).text.count("3 melted") == 1
+    assert [row[:2] for row in Page(plan.path(PAGE, "conv2")).rows[1:4]] == [
+        [str(unit), "melted"] for unit in range(3)
+    ]
+
+
 def test_a_trace_is_drawn_from_left_to_right_within_its_box(tmp_path: Path) -> None:
     (points,) = traces(tmp_path, np.linspace(-7, 1e6, 500))
     x, y = np.array([point.split(",") for point in points.split()], float).T

@@ -15,11 +15,11 @@ from PIL import Image
 from scipy.ndimage import find_objects, label
 
 from cnnpref.errors import UserError
+from cnnpref.geometry import Box
 from cnnpref.results.unit_file import UnitResult
 from cnnpref.show.sheet import layer_sheet, method_sheet, preview
 
 Pixels = npt.NDArray[np.int64]
-Box = tuple[int, int, int, int]  # top, left, bottom, right
 
 RED, GREEN, BLUE = (255, 0, 0), (0, 255, 0), (0, 0, 255)
 BLANK, ALARM = (227, 227, 232), (179, 38, 30)
@@ -118,7 +118,7 @@ def test_a_few_extreme_pixels_do_not_darken_the_rest(tmp_path: Path) -> None:
     assert np.median(only_tile(pixels)[..., 0]) == 255
 
 
-@pytest.mark.parametrize("status", ["zero-gradient", "diverged"])
+@pytest.mark.parametrize("status", ["zero-gradient", "diverged", "of a newer version"])
 def test_a_unit_that_failed_is_crossed_out(tmp_path: Path, status: str) -> None:
     nothing = np.full((8, 8, 3), np.nan, np.float32)
     failed = replace(painted(1, status=status), image=nothing)
