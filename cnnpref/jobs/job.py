@@ -196,6 +196,7 @@ def _result(solution: Solution, row: int, attributes: dict[str, Any]) -> UnitRes
             "score_best": float(solution.scores_best[row]),
         },
         None if solution.latents is None else solution.latents[row],
+        None if solution.importance is None else solution.importance[row],
     )
 
 

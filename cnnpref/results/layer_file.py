@@ -25,7 +25,7 @@ from cnnpref.results.hdf5 import (
     reason_of,
     write_attributes,
 )
-from cnnpref.results.unit_file import demand_unit, read_unit
+from cnnpref.results.unit_file import ARRAYS, demand_unit, read_unit
 from cnnpref.status import Status
 
 LAYER_FORMAT = "cnnpref layer"
@@ -51,7 +51,8 @@ def collect(path: Path, series: Sequence[Series]) -> None:
 
     A group of U units whose longest trace has T values holds `unit`, `status`, `score`,
     `score_best`, `seed`, `evaluations` (U,), `receptive_field` (U, 4), `activation` (U, T) padded
-    with NaN, `image` and `image_best` (U, H, W, 3), and `latent` (U, ...) if the method has one.
+    with NaN, `image` and `image_best` (U, H, W, C); `latent` (U, ...) and `importance` (U, H, W)
+    if the method has them.
 
     Raises:
         UserError: a unit file is missing or invalid, or the operating system refused to write.
@@ -133,7 +134,7 @@ def _write_images(group: h5py.Group, paths: Sequence[Path], output: PatientFile)
         if output.error:  # the rest would fill memory
             raise output.error
         with open_file(path) as unit:
-            for name in (n for n in ("image", "image_best", "latent") if n in unit):
+            for name in (n for n in ARRAYS if n in unit and n != "activation"):
                 one = unit[name][()]
                 size, chunk = (len(paths), *one.shape), (1, *one.shape)
                 group.require_dataset(name, size, one.dtype, chunks=chunk)[index] = one

@@ -8,6 +8,7 @@ from typing import Any
 
 import h5py
 import numpy as np
+import numpy.typing as npt
 
 from cnnpref.atomic import replacing
 from cnnpref.display import Array
@@ -28,7 +29,10 @@ ATTRIBUTES = (
     *("status", "score", "score_best", "versions", "device", "seconds", "digest"),
 )
 REQUIRED = ("image", "image_best", "activation")  # arrays of every unit file
-ARRAYS = (*REQUIRED, "latent")
+ARRAYS: dict[str, type[np.generic]] = {
+    **dict.fromkeys((*REQUIRED, "latent"), np.float32),
+    "importance": np.uint8,
+}
 
 
 @dataclass(frozen=True)
@@ -36,13 +40,14 @@ class UnitResult:
     """All that one unit file holds.
 
     Attributes:
-        image: the last iterate, float32 (H, W, 3), RGB, 0..255 scale.
+        image: the last iterate, float32 (H, W, C), 0..255 scale; RGB where C is 3.
         image_best: the iterate of the highest activation, the same shape.
         activation: float32 trace, one value per evaluation.
         attributes: a value for each name in `ATTRIBUTES`: `options`, `versions` and `sha256` are
             dicts that JSON can hold, `receptive_field` is (top, left, bottom, right) in pixels,
             half open; the others are strings or numbers, or tuples of integers.
-        latent: the last iterate in the generator's input space, or None.
+        latent: the last iterate in the generator's input space, float32, or None.
+        importance: how much each pixel mattered, uint8 (H, W), 255 is most; or None.
     """
 
     image: Array
@@ -50,6 +55,7 @@ class UnitResult:
     activation: Array
     attributes: dict[str, Any]
     latent: Array | None = None
+    importance: npt.NDArray[np.uint8] | None = None
 
 
 def write_unit(path: Path, result: UnitResult) -> None:
@@ -63,9 +69,9 @@ def write_unit(path: Path, result: UnitResult) -> None:
         raise ValueError(f"a unit file needs the attributes {', '.join(missing)}")
     with replacing(path) as temporary, create(temporary, UNIT_FORMAT) as (file, _):
         write_attributes(file, result.attributes)
-        for name in ARRAYS:
+        for name, kind in ARRAYS.items():
             if (array := getattr(result, name)) is not None:
-                file[name] = np.asarray(array, np.float32)
+                file[name] = np.asarray(array, kind)
 
 
 def read_unit(path: Path) -> UnitResult:
@@ -97,15 +103,15 @@ def check_unit(path: Path, digest: str | None = None) -> str | None:
 
 
 def _dataset_fault(file: h5py.File) -> str | None:
-    found = {name: file.get(name) for name in (ARRAYS if "latent" in file else REQUIRED)}
+    found = {name: file.get(name) for name in ARRAYS if name in file or name in REQUIRED}
     for name, data in found.items():
         if not isinstance(data, h5py.Dataset):
             return f"no dataset /{name}"
-        if data.dtype != np.float32:
-            return f"/{name} is {data.dtype}, not float32"
+        if data.dtype != ARRAYS[name]:
+            return f"/{name} is {data.dtype}, not {ARRAYS[name].__name__}"
     image, best, trace = (found[name].shape for name in REQUIRED)
-    if len(image) != 3 or image[2] != 3 or best != image or len(trace) != 1:
-        return f"shapes {image}, {best} and {trace}, not (H, W, 3) twice and (T,)"
+    if len(image) != 3 or best != image or len(trace) != 1:
+        return f"shapes {image}, {best} and {trace}, not (H, W, C) twice and (T,)"
     return None
 
 
