@@ -1,4 +1,4 @@
-"""How an image of floats is stretched to be looked at."""
+"""How an image of floats becomes one to look at."""
 
 from __future__ import annotations
 
@@ -6,6 +6,12 @@ import numpy as np
 import numpy.typing as npt
 
 Array = npt.NDArray[np.float32]
+
+
+def three_channels(image: npt.ArrayLike) -> Array:
+    """An image (H, W, C) as one of red, green and blue: its first, middle and last channel."""
+    x = np.asarray(image, np.float32)
+    return x[..., np.linspace(0, x.shape[-1] - 1, 3).round().astype(int)]
 
 
 def normalise(image: npt.ArrayLike) -> Array:

@@ -32,6 +32,7 @@ class Method(ABC, Generic[O]):
         needs_generator: it searches among the images of a generator.
         shows_update: an observer sees the image after an iteration's update, not the one that was
             evaluated.
+        is_stretched: images go far beyond 0..255 or use little of it: sheets stretch their contrast.
         bytes_per_variable: what a unit takes in memory for each number that varies, without the
             passes of the net.
         operations_per_variable: what a step takes for each of them, in floating point operations.
@@ -42,6 +43,7 @@ class Method(ABC, Generic[O]):
     presets: ClassVar[Mapping[str, Mapping[str, Any]]]
     needs_generator: ClassVar[bool] = False
     shows_update: ClassVar[bool] = False
+    is_stretched: ClassVar[bool] = False
     bytes_per_variable: ClassVar[int]
     operations_per_variable: ClassVar[int]
 

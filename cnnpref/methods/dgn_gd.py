@@ -53,6 +53,7 @@ class DgnGd(Method[DgnGdOptions]):
         "reference": {},
     }
     needs_generator = True
+    is_stretched = True
     bytes_per_variable = 64
     operations_per_variable = 1500
 

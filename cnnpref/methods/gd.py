@@ -124,6 +124,7 @@ class Gd(Method[GdOptions]):
     options = GdOptions
     presets = {"lower": _LOWER, "higher": {**_LOWER, "jitter_size": 32}, "reference": {}}  # noqa: RUF012
     shows_update = True
+    is_stretched = True
     bytes_per_variable = 64
     operations_per_variable = 1500
 

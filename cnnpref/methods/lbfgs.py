@@ -46,6 +46,7 @@ Q = TypeVar("Q", bound=QuasiNewtonOptions)
 class QuasiNewton(Method[Q]):
     """L-BFGS-B on whatever varies."""
 
+    is_stretched: ClassVar[bool] = True
     bytes_per_variable: ClassVar[int] = 440  # most of it the history, in double precision
     operations_per_variable: ClassVar[int] = 40_000
 

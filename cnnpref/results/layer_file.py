@@ -14,6 +14,7 @@ from cnnpref.atomic import PatientFile, replacing
 from cnnpref.display import Array
 from cnnpref.errors import UserError
 from cnnpref.geometry import Box
+from cnnpref.methods import METHODS
 from cnnpref.planning.series import Series
 from cnnpref.results.hdf5 import (
     create,
@@ -77,6 +78,12 @@ class MethodData:
     def __init__(self, group: h5py.Group) -> None:
         self._group = group
         self.attributes = read_attributes(group)
+
+    @property
+    def is_stretched(self) -> bool:
+        """Whether its images are shown with their contrast stretched."""
+        method = METHODS.get(self.attributes["method"])
+        return method is not None and method.is_stretched
 
     def rows(self) -> list[Row]:
         """The units in the order of the file, without their images."""

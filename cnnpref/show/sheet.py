@@ -14,7 +14,7 @@ import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
 from cnnpref.atomic import replacing
-from cnnpref.display import Array, clip_extreme, normalise
+from cnnpref.display import Array, clip_extreme, normalise, three_channels
 from cnnpref.errors import UserError, suggest
 from cnnpref.geometry import Box
 from cnnpref.results.layer_file import MethodData, Row, open_layer
@@ -70,7 +70,7 @@ def preview(layer_file: Path, path: Path, count: int = 10, tile: int = 112) -> N
         strip = Image.new("RGBA", size)
         for y, (data, rows) in enumerate(zip(methods.values(), tables, strict=True)):
             for x, index in enumerate(chosen[y]):
-                strip.paste(_tile(data.image(index), rows[index], tile), (x * step, y * step))
+                strip.paste(_tile(data, index, rows[index], tile), (x * step, y * step))
     _save(strip, path)
 
 
@@ -147,7 +147,7 @@ def _sheet(methods: Mapping[str, MethodData]) -> Image.Image:
         _head_columns(draw, layout, method, member)
         for index, row in enumerate(tables[method]):
             corner = layout.corner(place[row.unit], member)
-            sheet.paste(_tile(data.image(index), row, layout.tile), corner)
+            sheet.paste(_tile(data, index, row, layout.tile), corner)
             _label(draw, layout, row, corner, member)
     return sheet
 
@@ -195,12 +195,13 @@ def _label(
         draw.text((x, y + layout.tile + 3), str(row.unit), colour, _font(layout.label))
 
 
-def _tile(image: Array, row: Row, side: int) -> Image.Image:
+def _tile(data: MethodData, index: int, row: Row, side: int) -> Image.Image:
     tile = Image.new("RGB", (side, side), BLANK if row.status.failed else PAPER)
     if row.status.failed:
         ImageDraw.Draw(tile).line((0, side, side, 0), fill=GREY)
     else:
-        shown = _shown(_crop(image, row.receptive_field), side)
+        crop = three_channels(_crop(data.image(index), row.receptive_field))
+        shown = _shown(_stretched(crop) if data.is_stretched else crop, side)
         tile.paste(shown, ((side - shown.width) // 2, (side - shown.height) // 2))
     return tile
 
@@ -213,9 +214,14 @@ def _crop(image: Array, field: Box) -> Array:
     return image[rows, max(0, left - CONTEXT) : right + CONTEXT]
 
 
+def _stretched(image: Array) -> Array:
+    """With the contrast that the original's images are shown with."""
+    return normalise(clip_extreme(image, pct=0.04))
+
+
 def _shown(crop: Array, side: int) -> Image.Image:
-    """Pixels with their contrast stretched, as large as fits into a square."""
-    pixels = np.rint(normalise(clip_extreme(crop, pct=0.04))).astype(np.uint8)
+    """As large as fits into a square."""
+    pixels = np.rint(crop).clip(0, 255).astype(np.uint8)
     height, width = (max(1, round(n * side / max(crop.shape[:2]))) for n in crop.shape[:2])
     return Image.fromarray(pixels).resize((width, height), Image.Resampling.LANCZOS)
 

@@ -37,17 +37,23 @@ def unit_file(tmp_path: Path) -> Path:
     arrays(np.float32, (2, 3, 4, 3), elements=floats),
     arrays(np.float32, st.integers(0, 9), elements=floats),
     st.none() | arrays(np.float32, array_shapes(), elements=floats),
+    st.none() | arrays(np.uint8, (3, 4)),
 )
 def test_a_unit_is_read_as_it_was_written(
-    folder: Path, images: Any, trace: Any, latent: Any
+    folder: Path, images: Any, trace: Any, latent: Any, importance: Any
 ) -> None:
     result = replace(
-        unit_result(7), image=images[0], image_best=images[1], activation=trace, latent=latent
+        unit_result(7),
+        image=images[0],
+        image_best=images[1],
+        activation=trace,
+        latent=latent,
+        importance=importance,
     )
     write_unit(folder / "7.h5", result)
     read = read_unit(folder / "7.h5")
     assert read.attributes == result.attributes
-    for name in ("image", "image_best", "activation", "latent"):
+    for name in ("image", "image_best", "activation", "latent", "importance"):
         np.testing.assert_array_equal(getattr(read, name), getattr(result, name))
     assert check_unit(folder / "7.h5", DIGEST) is None
 
