@@ -179,7 +179,7 @@ class Graph:
     def _name(self, layer: Layer, bottoms: list[int], tops: list[int]) -> None:
         """Offer a layer's first top under its name, if it has one for each image by itself."""
         mixer = next((self._mixed[b] for b in bottoms if b in self._mixed), None)
-        reason = layer.mixes_images or (mixer and f"it depends on {mixer}")
+        reason = layer.why_mixed() or (mixer and f"it depends on {mixer}")
         if reason:
             self._mixed.update(dict.fromkeys(tops, mixer or _no_use(layer.name)))
             self.refused.setdefault(layer.name, reason)

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from hypothesis import assume, given, settings
+from hypothesis import assume, example, given, settings
 from hypothesis import strategies as st
 from prototxts import INPUT, layer, load
 from random_nets import RELAXED, declared, positive, prototxts
@@ -23,6 +23,7 @@ from cnnpref.nets.kernels import fast_kernels
 from cnnpref.nets.net import FullReadout, full_part
 from cnnpref.nets.readout import Readout
 
+DILATED_POINT = "convolution_param { num_output: 2 kernel_size: 1 dilation: 2 pad_h: 1 pad_w: 0 }"
 NOISE = 2e-6  # of the largest value: other regions are summed by other kernels, in another order
 
 
@@ -51,6 +52,7 @@ def values_and_gradient(readout: Readout, x: Tensor) -> tuple[Tensor, Tensor]:
 
 @settings(RELAXED)
 @given(prototxts(), st.integers(0, 10_000), st.integers(1, 3))
+@example(declared(3, 3) + layer("x", "Convolution", "data", DILATED_POINT), 8, 1)
 def test_a_readout_is_what_a_full_pass_gives(text: str, seed: int, width: int) -> None:
     net, name = positive(text)
     shape = net.layers[name]

@@ -103,7 +103,7 @@ class Layer:
     keeps_top: ClassVar[bool] = True  # its gradient needs what it gave
     bottoms: ClassVar[tuple[int, float]]  # how many it takes, at least and at most
     fork: ClassVar[bool]  # not of Caffe itself, but of a fork
-    mixes_images: str = ""  # why its tops for an image depend on the others of the batch, if so
+    axis: int = 1  # the first that it works along
     is_relu: bool = False  # it makes max(x, 0) of its bottom x, and nothing else
     commutes_with_relu: bool = False  # it gives the same before as after, gradients included
 
@@ -138,6 +138,10 @@ class Layer:
     def forward_patch(self, patch: Patch, *bottoms: Tensor) -> Tensor | tuple[Tensor, ...]:
         """A patch of the tops from the patches of the bottoms that it needs, if `local`."""
         return self.forward(*bottoms)
+
+    def why_mixed(self) -> str:
+        """Why its tops for an image depend on the others of the batch; "" if they do not."""
+        return "it works along axis 0, that of the images" if self.axis == 0 else ""
 
     def head(self, channels: Tensor) -> Head | None:
         """One channel of the top for each image, if the layer has a way to compute no others."""

@@ -48,6 +48,8 @@ class Crop(Layer):
             x[self.axis :], reference[self.axis :], self.offsets, strict=True
         ):
             require(offset + wanted <= size, f"{wanted} from offset {offset} exceeds {size}")
+        if self.axis == 0 and self.offsets[0] == 0 and x[0] == reference[0]:  # all images
+            self.axis, self.offsets = 1, self.offsets[1:]
         return []
 
     def _warn_unless_aligned(self) -> None:

@@ -256,6 +256,10 @@ class _PerAxis(SameShape):
     def local(self) -> bool:
         return self.over_maps and bool(self.weights) and self.start + self.weights[0].ndim <= 2
 
+    def why_mixed(self) -> str:
+        along = self.weights and self.start == 0 and self.weights[0].shape[:1] > (1,)
+        return "its weights differ from image to image" if along else ""
+
     def _second(self, x: Tensor, bottoms: tuple[Tensor, ...]) -> Tensor:
         return _broadcast(bottoms[0] if bottoms else self.weights[0], x, self.start)
 

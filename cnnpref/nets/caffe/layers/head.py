@@ -72,8 +72,9 @@ class ConvolutionHead:
 
     def _product(self, x: Tensor) -> Tensor:
         kernel = self.weight.shape[2:]
-        taps = x[:, :, :: self.dilation[0], :: self.dilation[1]]
-        if taps.shape[2:] == kernel:  # a single position
+        extent = tuple(d * (k - 1) + 1 for d, k in zip(self.dilation, kernel, strict=True))
+        if x.shape[2:] == extent:  # a single position
+            taps = x[:, :, :: self.dilation[0], :: self.dilation[1]]
             return (taps * self.weight).sum((1, 2, 3))[:, None, None]
         if kernel == (1, 1):
             x = x[:, :, :: self.stride[0], :: self.stride[1]]

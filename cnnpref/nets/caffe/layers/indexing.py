@@ -77,8 +77,6 @@ class Embed(Layer):
 class BatchReindex(Layer):
     """The images of the first bottom that the indices in the second name."""
 
-    mixes_images = "it picks images of the batch by their numbers"
-
     def setup(self, x: Shape, index: Shape) -> list[Blob]:
         require(len(index) == 1, f"its second bottom is a list of numbers, not {index}")
         return []
@@ -88,6 +86,9 @@ class BatchReindex(Layer):
 
     def forward(self, x: Tensor, index: Tensor) -> Tensor:
         return x[index.long()]
+
+    def why_mixed(self) -> str:
+        return "it picks images of the batch by their numbers"
 
     @property
     def local(self) -> bool:

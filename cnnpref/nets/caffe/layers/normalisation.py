@@ -72,7 +72,11 @@ class LRN(SameShape):
 
 @layer("BatchNorm")
 class BatchNorm(SameShape):
-    """(x - mean) / sqrt(variance + eps), with the stored statistics unless told otherwise."""
+    """(x - mean) / sqrt(variance + eps), with the stored statistics, or each image's own.
+
+    Told to take a batch's statistics, Caffe takes those of the images that are there: of the one,
+    in a batch of 1.
+    """
 
     keeps_top = False
 
@@ -84,19 +88,16 @@ class BatchNorm(SameShape):
         return [Blob((channels,)), Blob((channels,)), Blob((1,))]
 
     def forward(self, x: Tensor) -> Tensor:
-        shape = (1, -1) + (1,) * (x.ndim - 2)
-        if self.stored:
-            mean, variance, total = self.weights
-            factor = torch.where(total == 0, 0, 1 / scalar(total))
-            mean, variance = (mean * factor).reshape(shape), (variance * factor).reshape(shape)
-        else:
-            over = [axis for axis in range(x.ndim) if axis != 1]
-            mean = x.mean(over, keepdim=True)
-            variance = (x - mean).square().mean(over, keepdim=True)
+        if not self.stored:
+            return _normalised(x.reshape(*x.shape[:2], -1), (-1,), self.eps).reshape(x.shape)
+        mean, variance, total = self.weights
+        factor = torch.where(total == 0, 0, 1 / scalar(total))
+        shape = (-1, *(1,) * (x.ndim - 2))
+        mean, variance = (mean * factor).reshape(shape), (variance * factor).reshape(shape)
         return (x - mean) / torch.sqrt(variance + self.eps)
 
     def reach(self, axis: int, top: int, bottom: int) -> Reach:
-        return Same() if self.stored or axis == 1 else Whole()
+        return Whole() if axis > 1 and not self.stored else Same()
 
 
 @layer("BN", fork=True)

@@ -109,15 +109,16 @@ class Permute(Layer):
         self.order = given + [axis for axis in range(len(x)) if axis not in given]
         fits = sorted(self.order) == list(range(len(x)))
         require(fits, f"order {given} names an axis twice, or one that {x} does not have")
-        if self.order[0]:
-            self.mixes_images = f"order {self.order} moves the axis of the images"
         return []
 
     def forward(self, x: Tensor) -> Tensor:
         return x.permute(self.order)
 
+    def why_mixed(self) -> str:
+        return f"order {self.order} moves the axis of the images" if self.order[0] else ""
+
     def pull_back(self, mask: Mask, top: int, bottom: int) -> Mask:
-        if self.mixes_images:
+        if self.order[0]:
             return np.full((1,) * mask.ndim, mask.any())
         return mask.transpose(np.argsort([axis - 1 for axis in self.order[1:]]))
 
@@ -172,7 +173,7 @@ class Flatten(Layer):
 class Reshape(Layer):
     """New dimensions for a span of axes: 0 copies one, -1 infers one.
 
-    A first dimension equal to the declared batch follows the batch at run time.
+    A first dimension that is the declared batch follows the batch at run time.
     """
 
     shares_memory = True
@@ -185,10 +186,10 @@ class Reshape(Layer):
         require(end <= len(x), f"num_axes {param.num_axes} from axis {start} reaches past {len(x)}")
         self.start, self.end, self.dims = start, end, list(param.shape.dim)
         require(self.dims.count(-1) <= 1, f"more than one -1 in dimensions {self.dims}")
-        if start == 0 and self.dims and self.dims[0] == x[0]:
-            self.dims[0] = 0
         shape = self._shape(x)
         require(prod(shape) == prod(x), f"{x} ({prod(x)} values) cannot become {shape}")
+        if start == 0 < end and self.dims and shape[0] == x[0]:
+            self.dims[0] = 0
         return []
 
     def _shape(self, x: Sequence[int]) -> list[int]:
@@ -206,6 +207,12 @@ class Reshape(Layer):
 
     def forward(self, x: Tensor) -> Tensor:
         return x.reshape(self._shape(x.shape))
+
+    def why_mixed(self) -> str:
+        if self.start > 0 or (self.end > 0 and self.dims[:1] == [0]):
+            return ""
+        before, after = self.bottom_shapes[0], self.top_shapes[0]
+        return f"{list(before)} becomes {list(after)}: its axis 0 is not that of the images"
 
     def pull_back(self, mask: Mask, top: int, bottom: int) -> Mask:
         return reshaped(mask, self.top_shapes[0], self.bottom_shapes[0])

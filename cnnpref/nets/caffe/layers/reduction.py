@@ -46,22 +46,22 @@ class ArgMax(Layer):
     def setup(self, x: Shape) -> list[Blob]:
         param = self.message.argmax_param
         self.top_k, self.values = param.top_k, param.out_max_val
-        self.axis = canonical_axis(param.axis, len(x)) if param.HasField("axis") else None
-        size = prod(x[1:]) if self.axis is None else x[self.axis]
+        self.whole = not param.HasField("axis")  # all values of an image in one
+        self.axis = 1 if self.whole else canonical_axis(param.axis, len(x))
+        size = prod(x[1:]) if self.whole else x[self.axis]
         require(1 <= self.top_k <= size, f"top_k {self.top_k} is not in 1..{size}")
         return []
 
     def forward(self, x: Tensor) -> Tensor:
-        axis = 1 if self.axis is None else self.axis
-        ones = (1,) * (x.ndim - 3)
-        x = x.flatten(1) if self.axis is None else x
+        axis, ones = self.axis, (1,) * (x.ndim - 3)
+        x = x.flatten(1) if self.whole else x
         order = torch.sort(x.flip(axis), dim=axis, descending=True, stable=True)
         values = order.values.narrow(axis, 0, self.top_k)
         indices = (x.shape[axis] - 1 - order.indices.narrow(axis, 0, self.top_k)).to(x.dtype)
-        if self.axis is None:
+        if self.whole:
             pairs = torch.stack([indices, values] if self.values else [indices], 1)
             return pairs.reshape(*pairs.shape, *ones)  # at least 3 axes, as many as the bottom
         return values if self.values else indices
 
     def reach(self, axis: int, top: int, bottom: int) -> Reach:
-        return Whole() if self.axis in (None, axis) else Same()
+        return Whole() if self.whole or axis == self.axis else Same()
