@@ -32,7 +32,8 @@ class Method(ABC, Generic[O]):
         needs_generator: it searches among the images of a generator.
         shows_update: an observer sees the image after an iteration's update, not the one that was
             evaluated.
-        is_stretched: images go far beyond 0..255 or use little of it: sheets stretch their contrast.
+        is_stretched: sheets stretch the contrast of its images, which leave 0..255 or fill little
+            of it.
         bytes_per_variable: what a unit takes in memory for each number that varies, without the
             passes of the net.
         operations_per_variable: what a step takes for each of them, in floating point operations.

@@ -235,3 +235,21 @@ def test_a_sheet_that_cannot_be_written_is_told(tmp_path: Path) -> None:
         UserError, match=r"cannot write .*layer\.h5/sheet\.png: (File exists|Not a dir)"
     ):
         layer_sheet(path, path / "sheet.png")
+
+
+def test_images_of_other_methods_than_the_originals_are_shown_as_they_are(tmp_path: Path) -> None:
+    shown = draw(tmp_path, painted(0, method="spectral"))
+    assert len(find(shown, np.array(RED) / 10 + 100)) == 1
+
+
+@pytest.mark.parametrize(
+    ("channels", "colour"),
+    [([200], (200, 200, 200)), ([200, 30], (200, 200, 30)), ([200, 0, 90, 0, 30], (200, 90, 30))],
+)
+def test_images_of_other_numbers_of_channels(
+    tmp_path: Path, channels: list[int], colour: tuple[int, int, int]
+) -> None:
+    result = painted(0, method="spectral")
+    image = np.broadcast_to(np.float32(channels), (8, 8, len(channels)))
+    pixels = draw(tmp_path, replace(result, image=image, image_best=image))
+    assert len(find(pixels, colour)) == 1
