@@ -40,7 +40,7 @@ def replacing(path: Path) -> Iterator[Path]:
 def refusal(error: OSError) -> str:
     """Why the operating system refused to write, and what to do about it."""
     full = error.errno in (errno.ENOSPC, errno.EDQUOT)
-    advice = "make room there and run it again" if full else "mend that or choose another folder"
+    advice = "make room there and run it again" if full else "fix that or choose another folder"
     return f"{error.strerror or error}; {advice}"
 
 

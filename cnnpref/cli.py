@@ -14,7 +14,7 @@ from cnnpref.errors import UserError
 
 
 class _Cli(click.Group):
-    """Prints what the user can mend as one line."""
+    """Prints what the user can fix as one line."""
 
     def invoke(self, ctx: click.Context) -> Any:
         try:

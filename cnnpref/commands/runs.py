@@ -1,4 +1,4 @@
-"""Commands about a run as a whole: what it takes, is it complete, what is no longer wanted."""
+"""Commands about a run as a whole: its cost, whether it is complete, files no longer wanted."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from cnnpref.planning.outlook import Share, Time, outlook, size, summary, table
 from cnnpref.planning.plan import Plan
 from cnnpref.planning.selection import format_ranges
 from cnnpref.results.check import Fault, State, check_run
-from cnnpref.results.clean import delete, leftovers
+from cnnpref.results.clean import delete, find_unused
 
 NAMED = 5  # files of a folder with the same kind of fault that are named
 
@@ -30,9 +30,9 @@ NAMED = 5  # files of a folder with the same kind of fault that are named
 def plan(config: str, quick: bool, jobs: int, device: str, threads: int) -> None:
     """Show what a run takes before it is started: units, jobs, disk, memory, time.
 
-    Times are of what is missing. For each layer and method, a few iterations of a few units are
-    timed, on the device that generate would use, with as many CPU threads as jobs of the workflow
-    have. Nothing is written or fetched: weights that are not here yet are random.
+    Times are those of the missing units. For each layer and method, a few iterations of a few units
+    are timed, on the device and with the CPU threads that jobs of the workflow use. Nothing is
+    written or fetched: weights that are not on this machine yet are replaced by random ones.
     """
     wanted = read_plan(config)
     shares = outlook(wanted)
@@ -57,24 +57,24 @@ def _measure(wanted: Plan, shares: list[Share], device: str, threads: int) -> li
 def check(config: str) -> None:
     """Verify every file of a run: unit files, layer files, sheets and pages.
 
-    Tells what is missing, damaged or stale (older than what it is made of), and fails if anything
-    is.
+    Names files that are missing, damaged or stale (older than what they are made of), and exits
+    with 1 if there are any.
     """
     plan = read_plan(config)
     faults = list(check_run(plan))
     for (state, folder), group in groupby(faults, lambda f: (f.state, f.file.path.parent)):
-        for line in _told(list(group), folder):
+        for line in _lines(list(group), folder):
             click.echo(f"{state:8} {line}")
     if faults:
         counts = Counter(fault.state for fault in faults)
-        told = ", ".join(f"{counts[state]} {state}" for state in State if counts[state])
+        numbers = ", ".join(f"{counts[state]} {state}" for state in State if counts[state])
         raise UserError(
-            f"{plan.folder}: {told}; delete what is damaged, and snakemake makes all of it anew"
+            f"{plan.folder}: {numbers}; delete damaged files and run snakemake to make all of these"
         )
     click.echo(f"{plan.folder}: {_contents(plan)}: all there and right")
 
 
-def _told(faults: list[Fault], folder: Path) -> Iterator[str]:
+def _lines(faults: list[Fault], folder: Path) -> Iterator[str]:
     """Lines about files of one folder that have the same kind of fault."""
     first = faults[0]
     if first.state == State.MISSING and first.file.kind == UNIT:
@@ -111,13 +111,13 @@ def _files(count: int, what: str) -> str:
 def clean(configs: tuple[str, ...], yes: bool) -> None:
     """Name the files of a run that none of its configs asks for, or delete them.
 
-    Such as units of other options, layers or methods than now. Only what cnnpref makes in the
-    run's folder is looked at, and no symbolic link is followed.
+    Such as the units of former options, layers or methods. Only files that cnnpref made in the
+    run's folder are considered, and no symbolic link is followed.
     """
-    found = leftovers([read_plan(config) for config in configs])
-    for leftover in found:
-        count = f"{len(leftover.files):,} files"
-        click.echo(f"{size(leftover.size):>10}  {count:>12}  {leftover.folder}")
+    found = find_unused([read_plan(config) for config in configs])
+    for unused in found:
+        count = f"{len(unused.files):,} files"
+        click.echo(f"{size(unused.size):>10}  {count:>12}  {unused.folder}")
     if not found:
         click.echo("nothing that no config asks for")
         return

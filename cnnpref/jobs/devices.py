@@ -100,7 +100,7 @@ def lease(gpus: Sequence[str]) -> Iterator[int]:
     except OSError as error:
         raise UserError(
             f"cannot lock a GPU in {folder}: {error.strerror or error};"
-            " mend that or name the GPU, --device cuda:0"
+            " fix that or name the GPU, --device cuda:0"
         ) from None
     log.info("on GPU %s", gpus[place])
     try:

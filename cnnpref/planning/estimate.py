@@ -12,7 +12,7 @@ from cnnpref.planning.series import Batch, Series
 if TYPE_CHECKING:  # estimates are made without PyTorch
     from cnnpref.nets import Net, NetDescription
 
-AT_ONCE = 64  # units on a CPU: more at a time are no faster (measured)
+AT_ONCE = 64  # units on a CPU: larger batches take as long per unit (measured)
 
 # Measured on AlexNet and SqueezeNet, with room to spare.
 PROGRAM = 3e9  # bytes: Python, PyTorch and the libraries of CUDA
@@ -24,7 +24,7 @@ FLOAT = 4  # bytes
 # is 1.2 to 4 times what units took on a CPU: least for AlexNet's conv2, whose LRN makes much on the
 # way, most for SqueezeNet's conv10, where not all values are kept.
 _KEPT = 3 * FLOAT
-_HEADER = 9_000  # bytes of a unit file beside its arrays
+_HEADER = 9_000  # bytes of a unit file without its arrays
 
 
 def unit_bytes(plan: Plan, series: Series) -> int:
@@ -52,7 +52,7 @@ def memory_mb(plan: Plan, batch: Batch) -> int:
 def unit_memory(
     series: Series, net: NetDescription | Net, generator: NetDescription | Net | None = None
 ) -> float:
-    """Bytes that a unit takes while it is maximised, beside the program and the weights.
+    """Bytes that a unit takes while it is maximised, without the program and the weights.
 
     All of the net up to the layer counts, though less of it is computed for units that see a part
     of the image.

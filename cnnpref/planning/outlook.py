@@ -21,7 +21,7 @@ class Share:
 
     Attributes:
         series: the units of a layer by a method.
-        missing: the units whose files are not there; those that are are not opened.
+        missing: the units that have no file; files that exist are not opened.
         jobs: how many jobs compute the missing ones.
         disk: bytes of all its unit files and of its part of the layer file.
         memory: of its largest job, in MB.
@@ -45,8 +45,8 @@ class Time:
 
     Attributes:
         unit: seconds of a unit in a job; 0 where none is missing.
-        job: seconds of a job beside that of its units.
-        measured: or else estimated from the shapes of the nets.
+        job: seconds that a job takes before it computes units.
+        measured: whether it was timed; if not, it is estimated from the shapes of the nets.
     """
 
     unit: float
@@ -54,7 +54,7 @@ class Time:
     measured: bool
 
     def of(self, share: Share) -> float:
-        """Seconds of all that is missing, one job after the other."""
+        """Seconds of all missing units, one job after the other."""
         return self.unit * len(share.missing) + self.job * share.jobs
 
 
@@ -73,6 +73,7 @@ def _share(plan: Plan, series: Series) -> Share:
 
 
 def _names(folder: Path) -> set[str]:
+    """Of the files in a folder, which need not exist."""
     try:
         return set(os.listdir(folder))  # noqa: PTH208 - names alone
     except FileNotFoundError:
@@ -85,7 +86,7 @@ def table(shares: Sequence[Share], times: Sequence[Time] | None, jobs: int) -> s
     Args:
         shares: the series.
         times: theirs, or None to leave times out.
-        jobs: how many run at a time: by so much all of them together are faster.
+        jobs: how many run at a time; the total time is divided by it.
     """
     known: Sequence[Time | None] = times or [None] * len(shares)
     rows = [_row(share, time) for share, time in zip(shares, known, strict=True)]

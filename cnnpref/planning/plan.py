@@ -113,7 +113,7 @@ def make_plan(config: Config, describe: Describe) -> Plan:
 
     Raises:
         UserError: a layer, unit, position, method, preset or option that does not exist; a
-            generator is wanted and not given; or whatever `describe` raises.
+            generator is wanted and not given; or what `describe` raises.
     """
     for method in config["methods"]:
         find_method(method)

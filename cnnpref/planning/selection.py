@@ -56,7 +56,7 @@ def select_position(layer: str, shape: Shape, wanted: str | list[int]) -> Positi
             raise UserError(
                 f"config: layers.{layer}.position: got {wanted}; {layer!r} has no map: leave it out"
             )
-        return "center"  # whatever was said: there is one value per unit
+        return "center"  # for "all" too: there is one value per unit
     if isinstance(wanted, str):
         return wanted
     (y, x), (height, width) = wanted, shape[1:]

@@ -1,4 +1,4 @@
-"""What lies in the folder of a run and no config asks for."""
+"""The files in the folder of a run that no config asks for."""
 
 from __future__ import annotations
 
@@ -10,16 +10,19 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from cnnpref.errors import UserError
+from cnnpref.planning.files import KINDS, RULES
 from cnnpref.planning.plan import Plan
 
-FOLDERS = ("units", "layers", "sheets", "pages", "logs")  # of a run; nothing else is looked at
-SUFFIXES = {".h5", ".png", ".html", ".log"}
+# Only such files in these folders of a run are looked at.
+_PATHS = [Path(path) for path in (*(kind.path for kind in KINDS), *(rule.log for rule in RULES))]
+FOLDERS = {path.parts[0] for path in _PATHS if len(path.parts) > 1}
+SUFFIXES = {path.suffix for path in _PATHS}
 TEMPORARY = ".tmp"  # left behind by a job that was killed
 DAY = 24 * 3600  # seconds after which no job still writes a temporary file
 
 
 @dataclass(frozen=True)
-class Leftover:
+class Unused:
     """Files of one folder that no config asks for.
 
     Attributes:
@@ -31,7 +34,7 @@ class Leftover:
     size: int
 
 
-def leftovers(plans: Sequence[Plan]) -> list[Leftover]:
+def find_unused(plans: Sequence[Plan]) -> list[Unused]:
     """Files that cnnpref made in the folders of these plans and that none of the plans has.
 
     Symbolic links are left alone, and so is what lies behind them.
@@ -43,24 +46,24 @@ def leftovers(plans: Sequence[Plan]) -> list[Leftover]:
         if _is_ours(path) and asked.isdisjoint((path, *path.parents)):
             found[path.parent].append(path)
     sizes = {folder: sum(file.stat().st_size for file in files) for folder, files in found.items()}
-    return [Leftover(folder, found[folder], sizes[folder]) for folder in sorted(found)]
+    return [Unused(folder, found[folder], sizes[folder]) for folder in sorted(found)]
 
 
-def delete(found: Iterable[Leftover]) -> None:
+def delete(found: Iterable[Unused]) -> None:
     """Delete them, and the folders that are empty then.
 
     Raises:
         UserError: the operating system refused.
     """
-    for leftover in found:
+    for unused in found:
         try:
-            for path in leftover.files:
+            for path in unused.files:
                 path.unlink(missing_ok=True)
         except OSError as error:
             raise UserError(
-                f"cannot delete {error.filename}: {error.strerror}; mend that and run it again"
+                f"cannot delete {error.filename}: {error.strerror}; fix that and run it again"
             ) from None
-        _remove_empty(leftover.folder)
+        _remove_empty(unused.folder)
 
 
 def _remove_empty(folder: Path) -> None:
@@ -71,7 +74,7 @@ def _remove_empty(folder: Path) -> None:
 
 
 def _files(folder: Path) -> Iterator[Path]:
-    """All regular files below a folder that is no link."""
+    """All regular files below a folder; none if the folder is a symbolic link."""
     if folder.is_symlink():
         return
     for place, _, names in os.walk(folder):

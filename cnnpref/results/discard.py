@@ -1,4 +1,4 @@
-"""Before a run: damaged unit files go, for Snakemake takes a file that is there for a right one."""
+"""Before a run: damaged unit files are deleted, since Snakemake only sees that a file exists."""
 
 from __future__ import annotations
 
@@ -17,16 +17,17 @@ from cnnpref.results.unit_file import check_unit
 def discard_damaged(plan: Plan) -> list[str]:
     """Delete the unit files that are damaged, unless they are older than their layer file.
 
-    A layer file of these very units was made of them when they were whole. Files that the
-    operating system does not let this process read or delete are left alone.
+    A layer file of exactly these units shows that older unit files were whole when it was made of
+    them. Files that the operating system does not let this process read or delete stay.
 
     Returns:
-        Warnings: a line for each series that had damaged files, or one that nothing can be written.
+        Warnings: a line for each series that had damaged files, or one line if the run's folder
+        cannot be written.
     """
     if not _is_writable(plan.folder):
         return [
-            f"warning: cannot write into {plan.folder}: what is missing there cannot be made;"
-            " mend that or choose another results folder"
+            f"warning: cannot write into {plan.folder}: missing files cannot be made there;"
+            " fix that or choose another results folder"
         ]
     return [line for layer in plan.layers for line in _discard_of_layer(plan, layer)]
 
@@ -42,32 +43,32 @@ def _discard_of_layer(plan: Plan, layer: str) -> Iterator[str]:
     for each in series:
         if reasons := dict(_discard(each, made)):
             count = f"{len(reasons):,} damaged unit file{'s' if len(reasons) > 1 else ''}"
-            told = f"{format_ranges(reasons)} ({', '.join(sorted(set(reasons.values())))})"
-            yield f"warning: {each.folder}: {count}, deleted, to be computed again: {told}"
+            units = f"{format_ranges(reasons)} ({', '.join(sorted(set(reasons.values())))})"
+            yield f"warning: {each.folder}: {count}, deleted, to be computed again: {units}"
 
 
 def _discard(series: Series, since: int) -> Iterator[tuple[int, str]]:
-    """Units and what was wrong with their files, written at `since` (in ns) or later."""
+    """Units and what was wrong with their files, of those written at `since` (ns) or later."""
     for unit in series.units:
         path = series.path(unit)
-        looked_at = _inode(path, since)
-        reason = check_unit(path, series.digest) if looked_at else None
-        # A job that another run left behind may have replaced the file in the meantime.
-        if looked_at and reason and _delete(path, looked_at, since):
+        checked = _inode(path, since)
+        reason = check_unit(path, series.digest) if checked else None
+        # A job that survived another run may have replaced the file in the meantime.
+        if checked and reason and _delete(path, checked, since):
             yield unit, reason
 
 
 def _inode(path: Path, since: int) -> int | None:
-    """Which file it is at the moment; None if it is missing or older."""
+    """The inode number of a file; None if it is missing or older than `since`."""
     try:
-        told = path.stat()
+        status = path.stat()
     except OSError:
         return None
-    return told.st_ino if told.st_mtime_ns >= since else None
+    return status.st_ino if status.st_mtime_ns >= since else None
 
 
 def _delete(path: Path, inode: int, since: int) -> bool:
-    """Whether a file could be deleted: one that can be read, and is still that inode."""
+    """Delete a file if it can be read and still has that inode; returns whether it did."""
     try:
         path.read_bytes()
         if _inode(path, since) != inode:

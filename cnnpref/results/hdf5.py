@@ -29,7 +29,7 @@ def create(path: Path, kind: str) -> Iterator[tuple[h5py.File, PatientFile]]:
                 yield file, output
         finally:
             if output.error:
-                raise output.error  # the cause, whatever HDF5 made of it
+                raise output.error  # the cause; HDF5 reports another error in its place
 
 
 def open_file(path: Path) -> h5py.File:
@@ -50,7 +50,7 @@ def reason_of(error: Exception) -> str:
 
 def write_attributes(node: h5py.Group, attributes: Mapping[str, Any]) -> None:
     """Write attributes; those named in `JSON` as JSON."""
-    written = node.attrs  # a property that takes its time
+    written = node.attrs  # a slow property
     for name, value in attributes.items():
         written[name] = json.dumps(value) if name in JSON else plain(value)
 

@@ -53,7 +53,7 @@ def test_a_folder_that_is_a_file_is_told(tmp_path: Path) -> None:
 
 def test_a_read_only_folder_is_told(unit_file: Path) -> None:
     unit_file.parent.chmod(0o500)
-    with no_superuser(), pytest.raises(UserError, match="Permission denied; mend that or choose"):
+    with no_superuser(), pytest.raises(UserError, match="Permission denied; fix that or choose"):
         write_unit(unit_file, unit_result(3))
     assert files(unit_file.parent) == ["3.h5"]
 

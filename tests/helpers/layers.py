@@ -1,4 +1,4 @@
-"""What tests of the result files share: unit files and layer files of made-up pictures."""
+"""What tests of the result files share: unit files and layer files of random images."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ print(peak() - before)
 
 
 def unit_result(unit: int = 3, size: int = 8, **attributes: Any) -> UnitResult:
-    """A unit of noise, seeded by its number; whole pictures unless told otherwise."""
+    """A unit of noise, seeded by its number; its field is the whole image unless told otherwise."""
     random = np.random.default_rng(unit)
     image, best = random.uniform(-20, 280, (2, size, size, 3)).astype(np.float32)
     plain = {

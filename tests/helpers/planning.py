@@ -45,9 +45,9 @@ def plan(
     return make_plan(config, describe)
 
 
-def message(description: NetDescription = NET, **config: Any) -> str:
+def message(net: NetDescription = NET, **config: Any) -> str:
     with pytest.raises(UserError) as caught:
-        plan(description, **config)
+        plan(net, **config)
     text = str(caught.value)
     assert "\n" not in text
     return text

@@ -125,7 +125,7 @@ def test_locks_that_cannot_be_made_are_told_in_one_line(
 ) -> None:
     (tmp_path / "file").touch()
     monkeypatch.setattr("tempfile.tempdir", str(tmp_path / "file"))
-    with pytest.raises(UserError, match=r"cannot lock a GPU in .*Not a directory; mend") as caught:
+    with pytest.raises(UserError, match=r"cannot lock a GPU in .*Not a directory; fix") as caught:
         lease(["0"]).__enter__()
     assert "\n" not in str(caught.value)
 

@@ -97,7 +97,7 @@ def test_a_bad_unit_file_is_named_and_harms_nothing(
 def test_collecting_holds_one_unit_in_memory(tmp_path: Path) -> None:
     paths = [tmp_path / f"{unit}.h5" for unit in range(32)]
     for unit, path in enumerate(paths):
-        write_unit(path, unit_result(unit, size=512))  # 6 MiB of pictures
+        write_unit(path, unit_result(unit, size=512))  # 6 MiB of images
     few, many = (
         growth(collect, tmp_path / "layer.h5", [series_of(tmp_path, range(count))])
         for count in (8, 32)

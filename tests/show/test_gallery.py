@@ -24,13 +24,13 @@ CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", 
 
 
 class Page(HTMLParser):
-    """The links, pictures, table rows, traces and text of a page."""
+    """The links, images, table rows, traces and text of a page."""
 
     def __init__(self, path: Path) -> None:
         super().__init__()
         self.path = path
         self.links: list[str] = []
-        self.pictures: list[str] = []
+        self.images: list[str] = []
         self.traces: list[str] = []
         self.rows: list[list[str]] = []
         self.text = ""
@@ -42,7 +42,7 @@ class Page(HTMLParser):
         if tag == "a":
             self.links.append(told["href"])
         elif tag == "img":
-            self.pictures.append(told["src"])
+            self.images.append(told["src"])
         elif tag == "polyline":
             self.traces.append(told["points"])
         elif tag == "tr":
@@ -61,7 +61,7 @@ class Page(HTMLParser):
 
     def targets(self) -> list[Path]:
         """The files that the page links to or shows."""
-        return [self.path.parent / unquote(url) for url in self.links + self.pictures]
+        return [self.path.parent / unquote(url) for url in self.links + self.images]
 
 
 def units(layer: str, count: int = 3, method: str = "gd", **attributes: object) -> list[UnitResult]:
@@ -98,7 +98,7 @@ def test_every_link_leads_to_a_file_wherever_the_folder_goes(run: Path, tmp_path
 def test_nothing_is_asked_of_the_network(run: Path) -> None:
     for page in pages(run):
         assert "//" not in page.path.read_text("utf-8")
-        assert not any(url.startswith("/") for url in page.links + page.pictures)
+        assert not any(url.startswith("/") for url in page.links + page.images)
 
 
 def test_names_are_text_not_markup(run: Path) -> None:
@@ -115,7 +115,7 @@ def test_the_index_tells_of_each_layer_in_order(run: Path) -> None:
     assert "16 units of 3 layers of tiny" in index.text
     assert "3 units, field 8 × 8 px gd · lbfgs" in index.text
     assert "3 zero-gradient" in index.text
-    assert len(index.links) == len(index.pictures) == 3
+    assert len(index.links) == len(index.images) == 3
 
 
 def test_pages_lead_from_layer_to_layer(run: Path) -> None:
@@ -128,8 +128,8 @@ def test_pages_lead_from_layer_to_layer(run: Path) -> None:
 
 
 def test_a_layer_of_one_method_shows_one_sheet_of_more_all(run: Path) -> None:
-    assert Page(run / "pages" / "conv1.html").pictures == ["../sheets/conv1/gd.png"]
-    shown = Page(run / "pages" / "fire5=expand3x3%20%3Cb%3E%231%3F.html").pictures
+    assert Page(run / "pages" / "conv1.html").images == ["../sheets/conv1/gd.png"]
+    shown = Page(run / "pages" / "fire5=expand3x3%20%3Cb%3E%231%3F.html").images
     stem = "../sheets/fire5=expand3x3%20%3Cb%3E%231%3F"
     assert [unquote(p) for p in shown] == [f"{stem}.png", f"{stem}/gd.png", f"{stem}/lbfgs.png"]
 
@@ -222,10 +222,10 @@ def test_what_is_missing_is_named_and_the_old_index_stays(
 QUESTION = """
 <script>
 onload = () => {
-  const pictures = [...document.images];
+  const images = [...document.images];
   const answer = {
-    shown: pictures.filter(p => p.complete && p.naturalWidth > 0 && p.clientWidth > 0).length,
-    wanted: pictures.length,
+    shown: images.filter(p => p.complete && p.naturalWidth > 0 && p.clientWidth > 0).length,
+    wanted: images.length,
     sideways: document.documentElement.scrollWidth - innerWidth,
     background: getComputedStyle(document.body).backgroundColor,
   };
@@ -236,7 +236,7 @@ onload = () => {
 
 
 def browse(page: Path, profile: Path, width: int, *more: str) -> dict[str, object]:
-    """Open a copy of the page in a window high enough for all its pictures, and ask."""
+    """Open a copy of the page in a window high enough for all its images, and ask."""
     asking = page.with_name("asking.html")
     asking.write_text(page.read_text("utf-8") + QUESTION, "utf-8")
     flags = (
@@ -255,13 +255,13 @@ def browse(page: Path, profile: Path, width: int, *more: str) -> dict[str, objec
 
 @pytest.mark.skipif(CHROMIUM is None, reason="no chromium on this machine")
 @pytest.mark.parametrize(
-    ("page", "pictures"), [("index.html", 3), ("pages/fire5=expand3x3%20%3Cb%3E%231%3F.html", 3)]
+    ("page", "images"), [("index.html", 3), ("pages/fire5=expand3x3%20%3Cb%3E%231%3F.html", 3)]
 )
-def test_a_browser_shows_the_pages(run: Path, tmp_path: Path, page: str, pictures: int) -> None:
+def test_a_browser_shows_the_pages(run: Path, tmp_path: Path, page: str, images: int) -> None:
     dark = "--blink-settings=preferredColorScheme=0"
     desk = browse(run / page, tmp_path / "profile", 1200)
     phone = browse(run / page, tmp_path / "profile", 400, dark)
     for answer in (desk, phone):
-        assert (answer["shown"], answer["wanted"], answer["sideways"]) == (pictures, pictures, 0)
+        assert (answer["shown"], answer["wanted"], answer["sideways"]) == (images, images, 0)
     assert desk["background"] == "rgb(246, 246, 244)"
     assert phone["background"] == "rgb(20, 20, 22)"

@@ -1,4 +1,4 @@
-"""Contact sheets: read back as pictures, tile by tile."""
+"""Contact sheets: read back, tile by tile."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ BLANK, ALARM = (227, 227, 232), (179, 38, 30)
 
 
 def painted(unit: int, colour: Sequence[int] = RED, size: int = 8, **attributes: Any) -> UnitResult:
-    """A unit whose picture is of one colour, dim enough to show whether it was stretched."""
+    """A unit whose image is of one colour, dim enough to show whether it was stretched."""
     result = unit_result(unit, size, **attributes)
     image = np.broadcast_to(np.float32(colour) / 10 + 100, (size, size, 3))
     return replace(result, image=image, image_best=np.zeros_like(image))
@@ -97,7 +97,7 @@ def test_fields_at_the_border_and_empty_ones_are_drawn(tmp_path: Path, field: Bo
     assert len(find(draw(tmp_path, painted(0, size=40, receptive_field=field)), RED)) == 1
 
 
-def test_a_picture_that_is_not_square_keeps_its_proportions(tmp_path: Path) -> None:
+def test_an_image_that_is_not_square_keeps_its_proportions(tmp_path: Path) -> None:
     result = painted(0, size=40, receptive_field=(0, 0, 6, 36))  # 10 x 40 with what is around it
     ((top, left, bottom, right),) = find(draw(tmp_path, result), RED)
     assert right - left == pytest.approx(4 * (bottom - top), abs=4)
@@ -184,10 +184,10 @@ def test_sheets_of_any_number_of_units_have_a_sensible_size(
     assert corners(pixels, RED) == units * methods
 
 
-def test_drawing_holds_one_picture_in_memory(tmp_path: Path) -> None:
+def test_drawing_holds_one_image_in_memory(tmp_path: Path) -> None:
     few, many = (
         growth(layer_sheet, multiply(path, count), tmp_path / "sheet.png")
-        for count in (8, 32)  # 192 MiB of pictures
+        for count in (8, 32)  # 192 MiB of images
         for path in [write_layer(tmp_path / str(count), [unit_result(0, size=512)])]
     )
     assert few < 80

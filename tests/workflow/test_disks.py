@@ -14,7 +14,7 @@ from running import Project
 from cnnpref.results.unit_file import check_unit
 
 FULL = "No space left on device; make room there and run it again"
-READ_ONLY = "Read-only file system; mend that or choose another folder"
+READ_ONLY = "Read-only file system; fix that or choose another folder"
 SHOWN = {"collect": "layers/conv1.h5", "sheet": "sheets/conv1/gd.png", "gallery": "pages/conv1.png"}
 
 
@@ -110,7 +110,5 @@ def test_a_run_on_a_read_only_disk(disk: Disk, config: Config) -> None:
     failed = project.snakemake()
     assert failed.returncode == 1
     assert "Traceback" not in failed.stderr
-    told = (
-        "warning: cannot write into results/mine: what is missing there cannot be made; mend that"
-    )
-    assert failed.stderr.count(told) == 1
+    warning = "warning: cannot write into results/mine: missing files cannot be made there; fix"
+    assert failed.stderr.count(warning) == 1

@@ -187,10 +187,10 @@ def test_a_report_has_the_sheets(finished: Project) -> None:
     told = finished.succeed("--report", "report.zip")
     assert "WARNING" not in told
     with zipfile.ZipFile(finished.folder / "report.zip") as report:
-        pictures = {Path(n).name: report.read(n) for n in report.namelist() if n.endswith(".png")}
+        images = {Path(n).name: report.read(n) for n in report.namelist() if n.endswith(".png")}
         page = report.read("report/report.html").decode()
     sheets = finished.folder / "results" / "mine" / "sheets"
-    assert pictures == {
+    assert images == {
         "conv1.png": (sheets / "conv1.png").read_bytes(),
         "gd.png": (sheets / "conv1" / "gd.png").read_bytes(),
     }

@@ -1,4 +1,4 @@
-# The plan of this run: what there is to do follows from the config and the net's files alone.
+# The plan of this run, which depends on the config and the net's files alone.
 import gc
 import json
 import re
@@ -31,7 +31,7 @@ gc.set_threshold(100_000, 50, 100)
 # Each job gets the config as it was read here, even if the file changes in the meantime.
 CONFIG = json.dumps(settings)
 
-# Jobs find the cnnpref that is installed beside snakemake, also where it is not on the PATH.
+# Jobs use the cnnpref that is installed with snakemake, even if it is not on the PATH.
 shell.prefix(f"export PATH={shlex.quote(str(Path(sys.executable).parent))}:$PATH; ")
 
 
@@ -58,9 +58,9 @@ def paths(kinds, layer=None):
 
 
 def lost_units():
-    """Unit files that are missing though their layer file is there: no rule but `all` wants them.
+    """Missing unit files of layers whose layer file exists: only `all` asks for these.
 
-    It could want every unit file. But of 42,000 of them, that takes Snakemake 6 s more.
+    It could ask for every unit file, but for 42,000 of them that takes Snakemake 6 s more.
     """
     discard_damaged_files()
     return [
@@ -82,14 +82,14 @@ def folder_of(wildcards):
 
 
 def runs_jobs():
-    """Whether this process will: not in a dry run, for a report, or as one of the jobs."""
+    """Whether this process runs jobs: not in a dry run, for a report, or as one of the jobs."""
     runs = workflow.is_main_process and workflow.executor_plugin is not None
     return runs and not (workflow.dryrun or workflow.touch)
 
 
 @cache
 def discard_damaged_files():
-    """Once, before Snakemake looks which files there are."""
+    """Called before Snakemake looks which files exist; works once."""
     for warning in discard_damaged(plan) if runs_jobs() else []:
         print(warning, file=sys.stderr)
 

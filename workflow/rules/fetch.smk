@@ -1,7 +1,7 @@
-# Weights of the zoo: fetched once, into the cache folder that all runs share.
+# Weights of the zoo are fetched once, into the cache folder that all runs share.
 if weights:
 
-    # update() keeps what is there: a rule that is forced to run verifies it, and fetches nothing.
+    # update() keeps an existing file: if the rule is forced to run, the job only verifies it.
     rule fetch:
         output:
             update(f"{next(iter(weights.values())).parent}/{{weights}}"),

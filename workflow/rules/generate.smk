@@ -33,7 +33,7 @@ if settings["batch"] == 1:
             " --threads {threads} > {log:q} 2>&1"
 
 else:
-    # update() leaves the unit files that are there: the job makes the missing ones only.
+    # update() keeps existing unit files: the job makes only the missing ones.
     for batch in plan.batches():
 
         rule:

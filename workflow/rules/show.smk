@@ -1,4 +1,4 @@
-# From unit files to what one looks at: layer files, contact sheets, the gallery.
+# The files made of unit files: layer files, contact sheets, the gallery.
 
 
 rule collect:

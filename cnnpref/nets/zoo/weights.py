@@ -66,7 +66,7 @@ def _alone_with(path: Path) -> Iterator[None]:
     except OSError as error:
         raise UserError(
             f"cannot write into {path.parent}: {error.strerror or error};"
-            " mend that, or name another folder in CNNPREF_HOME"
+            " fix that, or name another folder in CNNPREF_HOME"
         ) from None
     try:
         yield
@@ -144,7 +144,7 @@ def _verify(entry: Entry, path: Path) -> None:
             f" delete it and run 'cnnpref fetch {entry.name}'"
         ) from None
     except OSError as error:
-        raise UserError(f"{path}: cannot be read: {error.strerror}; mend that") from None
+        raise UserError(f"{path}: cannot be read: {error.strerror}; fix that") from None
 
 
 def _check(entry: Entry, path: Path) -> None:

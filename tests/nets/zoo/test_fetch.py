@@ -262,7 +262,7 @@ def test_a_disk_that_refuses(zoo: Zoo) -> None:
 def test_a_cache_folder_that_is_a_file(zoo: Zoo) -> None:
     zoo.cache.touch()
     assert re.search(
-        r"cannot write into .*/cache: File exists; mend that, or name another folder in CNNPREF_HO",
+        r"cannot write into .*/cache: File exists; fix that, or name another folder in CNNPREF_HO",
         fail("fetch", "tiny"),
     )
 
