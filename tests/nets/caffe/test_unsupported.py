@@ -96,6 +96,12 @@ def test_a_net_of_which_nothing_can_be_computed_is_refused() -> None:
     assert told == "net 'made': no layer can be computed: layer 'x': unknown type 'White'"
 
 
+def test_a_mistake_is_told_rather_than_the_unknown_fields_before_it() -> None:
+    foreign = INPUT + layer("x", "White", "data", "white_param { }") + "layer {\n name: }\n"
+    assert "not a readable prototxt: 6:8 : ' name: }'" in refusal(foreign)
+    assert "not a readable prototxt: 8:1 :" in refusal(INPUT + "layer { white {\n\n\n\n")
+
+
 def test_lines_and_columns_stay_right_behind_unknown_fields() -> None:
     foreign = INPUT + "layer {\n  white_param {\n a: 1 }\n  type ReLU }"
     assert "not a readable prototxt: 7:8 : '  type ReLU }'" in refusal(foreign)

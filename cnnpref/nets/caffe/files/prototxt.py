@@ -5,6 +5,7 @@ Of what forks of Caffe added and the schema does not have, each layer keeps a li
 
 from __future__ import annotations
 
+from contextlib import suppress
 from pathlib import Path
 
 from google.protobuf import text_format
@@ -50,11 +51,15 @@ def read_prototxt(path: PathLike) -> Message:
 
 
 def _parse(text: str) -> Message:
-    net = SCHEMA["NetParameter"]()
+    net, found = SCHEMA["NetParameter"](), None
     try:
         return text_format.Parse(text, net)
     except text_format.ParseError:
-        found = find_unknown(text, net.DESCRIPTOR)
+        with suppress(ValueError):
+            found = find_unknown(text, net.DESCRIPTOR)
+        if found is None:  # the error is worth telling, not the first unknown field
+            text_format.Parse(text, SCHEMA["NetParameter"](), allow_unknown_field=True)
+            raise
     skipped = [each for each in found if each.path[0] in ("layer", "layers") or _is_harmless(each)]
     net = text_format.Parse(without(text, skipped), SCHEMA["NetParameter"]())
     for each in skipped:

@@ -65,12 +65,13 @@ class _Field:
 def find_unknown(text: str, descriptor: Any) -> list[Unknown]:
     """The fields of a text message that its descriptor does not have, at any depth.
 
-    A text that is not well-formed has none: protobuf says what is wrong with it.
+    Raises:
+        ValueError: the text is not well-formed.
     """
     try:
         fields = _Reader(text).fields("")
-    except (IndexError, ValueError):
-        return []
+    except (IndexError, RecursionError):
+        raise ValueError("a bracket is not closed") from None
     counts: dict[str, int] = {}
     found: list[Unknown] = []
     for top in fields:
