@@ -13,11 +13,9 @@ import torch
 from torch import Tensor
 
 from cnnpref.errors import UserError, suggest
-from cnnpref.geometry import Box, Mask, bounding_box, crop, unit_position
+from cnnpref.geometry import Box, Mask, Shape, bounding_box, crop, unit_position
 from cnnpref.input_space import InputSpace
 from cnnpref.nets.readout import Part, Readout
-
-Shape = tuple[int, ...]
 
 
 class Net(ABC):

@@ -10,7 +10,8 @@ from typing import Any, Protocol
 import numpy as np
 
 from cnnpref.errors import UserError
-from cnnpref.nets.pycaffe.runs import WHOLE_NET, Array, ByName, LiveNet, Route, Step
+from cnnpref.input_space import Array
+from cnnpref.nets.pycaffe.runs import WHOLE_NET, ByName, LiveNet, Route, Step
 
 NAME = "pycaffe"  # of a live net: pycaffe does not tell that of the prototxt
 _SPLIT_BLOB = re.compile(r".*_\d+_split_\d+")

@@ -14,10 +14,10 @@ import torch
 from torch import Tensor
 
 from cnnpref.errors import UserError
-from cnnpref.geometry import Mask
+from cnnpref.geometry import Mask, Shape
 from cnnpref.input_space import InputSpace
 from cnnpref.nets.caffe.files.mean import Mean, read_mean
-from cnnpref.nets.net import Net, Shape
+from cnnpref.nets.net import Net
 from cnnpref.nets.pycaffe.autograd import Engine
 from cnnpref.nets.pycaffe.layers import (
     NAME,
