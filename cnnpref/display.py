@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import numpy.typing as npt
 
-Array = npt.NDArray[np.float32]
+from cnnpref.input_space import Array
 
 
 def three_channels(image: npt.ArrayLike) -> Array:

@@ -16,13 +16,12 @@ from torch import Tensor
 from cnnpref.ascent import pixel_ops as transform
 from cnnpref.display import clip_extreme, normalise
 from cnnpref.errors import UserError, suggest
-from cnnpref.input_space import InputSpace
+from cnnpref.geometry import Shape
+from cnnpref.input_space import Array, InputSpace
 from cnnpref.nets.blob_values import features as features_of
 from cnnpref.nets.caffe.files.mean import Mean, read_mean
-from cnnpref.nets.net import Shape
 from cnnpref.nets.pycaffe import AnyNet, as_net
 
-Array = npt.NDArray[np.float32]
 Floats = npt.NDArray[np.floating]
 IMAGENET_MEAN = (104.0, 117.0, 123.0)
 
@@ -73,7 +72,7 @@ def get_cnn_features(
     Raises:
         UserError: an unknown name, or an image of another size.
     """
-    found = features_of(net, np.asarray(img)[None], layer_list)
+    found = features_of(as_net(net), np.asarray(img)[None], layer_list)
     return {name: values[0] for name, values in found.items()}
 
 

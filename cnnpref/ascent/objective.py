@@ -13,8 +13,7 @@ import torch
 from torch import Tensor
 
 from cnnpref.errors import UserError
-from cnnpref.geometry import unit_position
-from cnnpref.nets.net import Shape
+from cnnpref.geometry import Shape, unit_position
 from cnnpref.nets.pycaffe import AnyNet, as_net
 
 Position = str | Sequence[int]

@@ -13,9 +13,9 @@ import torch
 from torch import Tensor
 
 from cnnpref.errors import UserError
-from cnnpref.geometry import Box, crop
+from cnnpref.geometry import Box, Shape, crop
 from cnnpref.input_space import InputSpace
-from cnnpref.nets.net import Net, Shape, full_part
+from cnnpref.nets.net import Net, full_part
 from cnnpref.nets.pycaffe import as_net
 
 

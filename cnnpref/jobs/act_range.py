@@ -15,23 +15,21 @@ import numpy.typing as npt
 
 from cnnpref.atomic import replacing
 from cnnpref.errors import UserError
+from cnnpref.input_space import Array
 
 if TYPE_CHECKING:  # bounds are read without PyTorch
-    from cnnpref.nets.pycaffe import AnyNet
+    from cnnpref.nets import Net
 
-Array = npt.NDArray[np.float32]
 Doubles = npt.NDArray[np.float64]
 
 BATCH = 16  # pictures in memory at a time, with all that a pass makes of them
 
 
-def activation_range(
-    net: AnyNet, images: Iterable[npt.ArrayLike], layer: str, k: float = 3
-) -> Array:
+def activation_range(net: Net, images: Iterable[npt.ArrayLike], layer: str, k: float = 3) -> Array:
     """Mean + k * standard deviation of each unit of a layer over the images, of the layer's shape.
 
     Args:
-        net: the network, or a live pycaffe net.
+        net: the network.
         images: RGB pictures (H, W, 3), 0..255, of any size: stretched to the net's by `fit`.
         layer: the name of a blob, taken after its in-place layers as the published ranges are
             (`fc6` is rectified); or of a layer, where no blob is called so.
@@ -43,9 +41,7 @@ def activation_range(
     from cnnpref.jobs.image_files import fit
     from cnnpref.nets.blob_values import features
     from cnnpref.nets.kernels import fast_kernels
-    from cnnpref.nets.pycaffe.net import as_net
 
-    net = as_net(net)
     if not 0 < k < math.inf:
         raise UserError(f"k, the number of standard deviations, must be above 0, got {k}")
     size, moments = net.image_size, _Moments()

@@ -13,8 +13,7 @@ import numpy.typing as npt
 from PIL import Image
 
 from cnnpref.errors import UserError
-
-Array = npt.NDArray[np.float32]
+from cnnpref.input_space import Array
 
 SUFFIXES = (".bmp", ".gif", ".jpeg", ".jpg", ".png", ".ppm", ".tif", ".tiff", ".webp")
 _ROWS = 32  # of a stack, read at a time

@@ -9,16 +9,16 @@ import numpy.typing as npt
 import torch
 
 from cnnpref.errors import UserError
-from cnnpref.nets.pycaffe import AnyNet, as_net
+from cnnpref.nets.net import Net
 
 
 def features(
-    net: AnyNet, images: npt.ArrayLike, names: Sequence[str]
+    net: Net, images: npt.ArrayLike, names: Sequence[str]
 ) -> dict[str, npt.NDArray[np.float32]]:
     """The values under some names after a full pass, {name: (N, *shape)}.
 
     Args:
-        net: takes images; may be a live pycaffe net.
+        net: takes images.
         images: RGB (N, H, W, 3), 0..255, of the size that the net takes.
         names: of blobs, which in-place layers have changed: `conv1` is rectified where its ReLU is
             in place; or of layers, where no blob is called so.
@@ -26,7 +26,6 @@ def features(
     Raises:
         UserError: an unknown name, or images of another size.
     """
-    net = as_net(net)
     given, wanted = np.asarray(images, np.float32), (*net.image_size, net.input_shape[0])
     if given.shape[1:] != wanted:
         raise UserError(f"the net {net.name!r} takes images {wanted}, got {given.shape[1:]}")

@@ -13,11 +13,9 @@ import torch
 from torch import Tensor
 
 from cnnpref.errors import UserError, suggest
-from cnnpref.geometry import Box, Mask, bounding_box, crop, unit_position
+from cnnpref.geometry import Box, Mask, Shape, bounding_box, crop, unit_position
 from cnnpref.input_space import InputSpace
 from cnnpref.nets.readout import Part, Readout
-
-Shape = tuple[int, ...]
 
 
 class Net(ABC):
@@ -119,9 +117,27 @@ class Net(ABC):
         return self.input_shape[1], self.input_shape[2]
 
     @property
+    def needs_company(self) -> bool:
+        """Whether an image alone is computed in another order than among others.
+
+        So are PyTorch's on a CPU: an image that is given with a copy of itself has the values, to
+        the bit, that it has in any batch of several.
+        """
+        return self.device.type == "cpu"
+
+    @property
     def input_blob(self) -> str:
         """The name of the input that takes the images: the first blob."""
         return next(iter(self.blobs))
+
+    def noise(self, rows: int, seed: int = 0) -> Tensor:
+        """Random inputs (rows, *input_shape): images of the whole range, or features in 0..1."""
+        random = torch.Generator().manual_seed(seed)
+        x = torch.rand(rows, *self.input_shape, generator=random)
+        if len(self.input_shape) == 3 and len(self.space.order) == self.input_shape[0]:
+            low, high = (torch.from_numpy(bound)[:, None, None] for bound in self.space.bounds())
+            x = low + (high - low) * x
+        return x.to(self.device)
 
     def layer_shape(self, layer: str) -> Shape:
         """The shape of a layer, without the batch.
@@ -223,7 +239,7 @@ class FullReadout:
         values = self.net.activations(images, self.layer).flatten(1)
         return values.gather(1, self.index.expand(len(values), -1))
 
-    def rows(self, chosen: Sequence[int]) -> Readout:
+    def rows(self, chosen: Sequence[int]) -> FullReadout:
         return FullReadout(self.net, self.layer, self.index[list(chosen)])
 
 

@@ -12,12 +12,13 @@ from typing import Any, NamedTuple
 import torch
 
 from cnnpref.errors import UserError
+from cnnpref.geometry import Shape
 from cnnpref.nets.caffe import load_caffe, read_graph
 from cnnpref.nets.caffe.files.schema import PathLike
 from cnnpref.nets.caffe.graph import Graph
 from cnnpref.nets.caffe.origin import mean_file, read_from_files
 from cnnpref.nets.caffe.preprocessing import input_space
-from cnnpref.nets.net import Net, Shape
+from cnnpref.nets.net import Net
 from cnnpref.nets.zoo import fetch, find, weights_path
 
 _FILE_KEYS = ("prototxt", "caffemodel", "mean", "lower", "upper")  # of a section: paths, if text

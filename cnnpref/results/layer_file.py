@@ -11,9 +11,9 @@ import h5py
 import numpy as np
 
 from cnnpref.atomic import PatientFile, replacing
-from cnnpref.display import Array
 from cnnpref.errors import UserError
 from cnnpref.geometry import Box
+from cnnpref.input_space import Array
 from cnnpref.methods import METHODS
 from cnnpref.planning.series import Series
 from cnnpref.results.hdf5 import (

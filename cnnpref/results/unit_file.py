@@ -11,8 +11,8 @@ import numpy as np
 import numpy.typing as npt
 
 from cnnpref.atomic import replacing
-from cnnpref.display import Array
 from cnnpref.errors import UserError
+from cnnpref.input_space import Array
 from cnnpref.results.hdf5 import (
     create,
     format_fault,

@@ -15,8 +15,8 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from PIL import Image
 
 from cnnpref.atomic import replacing
-from cnnpref.display import Array
 from cnnpref.errors import UserError
+from cnnpref.input_space import Array
 from cnnpref.planning.files import INDEX, LAYER, LAYER_SHEET, METHOD_SHEET, PAGE, PREVIEW
 from cnnpref.planning.plan import Plan
 from cnnpref.results.layer_file import MethodData, Row, open_layer

@@ -14,9 +14,10 @@ import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
 from cnnpref.atomic import replacing
-from cnnpref.display import Array, clip_extreme, normalise, three_channels
+from cnnpref.display import clip_extreme, normalise, three_channels
 from cnnpref.errors import UserError, suggest
 from cnnpref.geometry import Box
+from cnnpref.input_space import Array
 from cnnpref.results.layer_file import MethodData, Row, open_layer
 
 PAPER, INK, GREY, BLANK, ALARM = "#ffffff", "#1c1c1e", "#6e6e73", "#e3e3e8", "#b3261e"

@@ -3,7 +3,8 @@
 It has Caffe's ways, the bad ones too. Blobs keep data and diffs from call to call, also through a
 reshape; layers in place overwrite; Caffe's own splits show as layers and blobs; a backward pass
 adds up whatever diffs its splits find; without `force_backward` it does nothing; a dimension that
-a Reshape layer fixes stays fixed; and where Caffe would end the process, `Aborted` is raised.
+a Reshape layer fixes stays fixed, as do the batch of a DummyData and of weights along axis 0; and
+where Caffe would end the process, `Aborted` is raised.
 """
 
 from __future__ import annotations
@@ -30,6 +31,7 @@ from cnnpref.nets.pycaffe.net import PycaffeNet
 
 FORCE = "force_backward: true\n"
 IN_PLACE = {"ReLU", "TanH", "Dropout"}  # whose gradient can be had from what they leave
+SOURCES = {"Input": "input_param", "DummyData": "dummy_data_param"}
 NOT_IMPLEMENTED = {"ArgMax", "Threshold"}  # backward
 
 
@@ -75,10 +77,12 @@ class Layer:
 
     def __init__(self, message: Message, bottoms: list[Blob], tops: list[Blob]) -> None:
         self.type, self._bottoms, self._tops = message.type, bottoms, tops
-        self._layer = None if self.type == "Input" else make_layer(message)
+        self._layer = None if self.type in SOURCES else make_layer(message)
         if self._layer is None:
-            for top, shape in zip(tops, message.input_param.shape, strict=True):
+            shapes = getattr(message, SOURCES[self.type]).shape
+            for top, shape in zip(tops, shapes, strict=True):
                 top.reshape(*shape.dim)
+                top.data[...] = 0.5 if self.type == "DummyData" else 0
         else:
             self._layer.setup(*(bottom.shape for bottom in bottoms))
         if self.type == "Reshape":
@@ -104,6 +108,12 @@ class Layer:
                 top.share_diff(self._bottoms[0])
 
     def _run(self, bottoms: list[Tensor]) -> tuple[Tensor, ...]:
+        shapes = {tuple(bottom.shape) for bottom in bottoms}
+        if self.type == "Eltwise" and len(shapes) > 1:
+            raise Aborted(f"Check failed: bottom[i]->shape() == bottom[0]->shape() {shapes}")
+        along = self.type == "Scale" and len(bottoms) == 1 and self._layer.start == 0
+        if along and bottoms[0].shape[:1] != self._layer.weights[0].shape[:1]:
+            raise Aborted("Check failed: the weights are of another batch")
         try:
             with faithful_kernels():
                 tops = self._layer.forward(*bottoms)
@@ -120,7 +130,7 @@ class Layer:
             self._bottoms[0].diff[...] = self._tops[0].diff * (1 - self._tops[0].data ** 2)
         elif self.type == "Flatten":
             self._bottoms[0].share_diff(self._tops[0])
-        elif self.type not in ("Reshape", "Input"):
+        elif self.type not in ("Reshape", *SOURCES):
             leaves = [torch.tensor(b.data, requires_grad=True) for b in self._bottoms]
             diffs = [torch.tensor(top.diff) for top in self._tops]
             with torch.enable_grad(), faithful_kernels():

@@ -25,6 +25,7 @@ ASCENT = FACTS | {"optim", "nets", "ascent"}
 MAXIMISE = ASCENT | {"methods", "maximisation"}
 MAY_IMPORT: dict[str, set[str]] = {
     **{fact: {"errors"} for fact in FACTS - {"errors"}},
+    "display": {"errors", "input_space"},
     "errors": set(),
     "optim": FACTS,
     "nets": FACTS,

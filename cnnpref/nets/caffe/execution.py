@@ -13,9 +13,9 @@ from dataclasses import dataclass
 
 from torch import Tensor
 
-from cnnpref.geometry import Span
+from cnnpref.geometry import Shape, Span
 from cnnpref.nets.caffe.graph import Graph
-from cnnpref.nets.caffe.layers.base import Area, Layer, Patch, Shape
+from cnnpref.nets.caffe.layers.base import Area, Layer, Patch
 from cnnpref.nets.caffe.node import Node
 from cnnpref.nets.caffe.rewrite.concat import with_parts
 from cnnpref.nets.caffe.rewrite.late_relu import with_late_relu

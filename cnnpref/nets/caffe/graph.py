@@ -17,6 +17,7 @@ import torch
 from torch import Tensor
 
 from cnnpref.errors import UserError, suggest
+from cnnpref.geometry import Shape
 from cnnpref.nets.caffe.files.schema import Message
 from cnnpref.nets.caffe.inputs import Input, find_inputs, is_data_layer
 from cnnpref.nets.caffe.layers import (  # noqa: F401  (they register layer types)
@@ -33,7 +34,6 @@ from cnnpref.nets.caffe.layers import (  # noqa: F401  (they register layer type
 from cnnpref.nets.caffe.layers.base import (
     Blob,
     Layer,
-    Shape,
     Source,
     UnsupportedError,
     make_layer,

@@ -11,8 +11,9 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 from cnnpref.errors import UserError
+from cnnpref.geometry import Shape
 from cnnpref.nets.caffe.files.schema import SCHEMA, Message
-from cnnpref.nets.caffe.layers.base import REGISTRY, Shape
+from cnnpref.nets.caffe.layers.base import REGISTRY
 
 # Types of data layers, and the field of each that holds its parameters.
 _DATA = {

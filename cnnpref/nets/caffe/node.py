@@ -10,7 +10,8 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from cnnpref.errors import UserError
-from cnnpref.nets.caffe.layers.base import Layer, Patch, Shape
+from cnnpref.geometry import Shape
+from cnnpref.nets.caffe.layers.base import Layer, Patch
 
 
 @dataclass(frozen=True)

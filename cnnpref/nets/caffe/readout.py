@@ -10,10 +10,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from cnnpref.geometry import Box
+from cnnpref.geometry import Box, Shape
 from cnnpref.nets.caffe.execution import Execution, full_area, local_patch
 from cnnpref.nets.caffe.graph import Graph
-from cnnpref.nets.caffe.layers.base import Area, Patch, Shape
+from cnnpref.nets.caffe.layers.base import Area, Patch
 from cnnpref.nets.caffe.layers.head import Head
 from cnnpref.nets.caffe.node import Node
 

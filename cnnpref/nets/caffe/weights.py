@@ -13,11 +13,12 @@ import torch
 from torch import Tensor
 
 from cnnpref.errors import UserError
+from cnnpref.geometry import Shape
 from cnnpref.nets.caffe.files.caffemodel import Weights, stored_layers
 from cnnpref.nets.caffe.files.hdf5_weights import is_hdf5, stored_datasets
 from cnnpref.nets.caffe.files.schema import SCHEMA, PathLike
 from cnnpref.nets.caffe.graph import Graph
-from cnnpref.nets.caffe.layers.base import Blob, Layer, Shape
+from cnnpref.nets.caffe.layers.base import Blob, Layer
 
 Source = Callable[[], Weights]  # reads or makes the values of a weight
 _PERMISSIVE = SCHEMA["ParamSpec"].PERMISSIVE

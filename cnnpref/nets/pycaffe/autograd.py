@@ -16,7 +16,8 @@ from torch import Tensor
 from torch.autograd.function import once_differentiable
 
 from cnnpref.errors import UserError
-from cnnpref.nets.pycaffe.runs import Array, LiveBlob, Route, Runner
+from cnnpref.input_space import Array
+from cnnpref.nets.pycaffe.runs import LiveBlob, Route, Runner
 
 
 @dataclass(frozen=True)

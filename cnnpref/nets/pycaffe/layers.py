@@ -10,7 +10,9 @@ from typing import Any, Protocol
 import numpy as np
 
 from cnnpref.errors import UserError
-from cnnpref.nets.pycaffe.runs import WHOLE_NET, Array, ByName, LiveNet, Route, Step
+from cnnpref.geometry import Shape
+from cnnpref.input_space import Array
+from cnnpref.nets.pycaffe.runs import WHOLE_NET, ByName, LiveNet, Route, Step
 
 NAME = "pycaffe"  # of a live net: pycaffe does not tell that of the prototxt
 _SPLIT_BLOB = re.compile(r".*_\d+_split_\d+")
@@ -73,6 +75,44 @@ def _links(net: Any, names: Sequence[str]) -> list[tuple[list[str], list[str]]] 
     if all(hasattr(net, name) for name in ("bottom_names", "top_names")):
         return [(list(net.bottom_names[name]), list(net.top_names[name])) for name in names]
     return None
+
+
+# Of these the batch may have any size, if none of their weights lies along it.
+_ANY_BATCH = {
+    *("AbsVal", "ArgMax", "BNLL", "Concat", "Convolution", "Deconvolution", "Dropout", "ELU"),
+    *("Eltwise", "Exp", "Flatten", "InnerProduct", "Input", "LRN", "Log", "MVN", "PReLU"),
+    *("Pooling", "Power", "ReLU", "Reduction", "SPP", "Sigmoid", "Silence", "Slice", "Softmax"),
+    *("Split", "Swish", "TanH", "Threshold", "Tile", "Bias", "Scale"),
+}
+
+
+def fixes_batch(net: LiveNet, steps: Sequence[Step] | None) -> bool:
+    """Whether the net may need its own batch: with another one Caffe might end the process.
+
+    So it is with the dimensions of a Reshape, a DummyData beside the image, weights along axis 0,
+    types of forks. Of BatchNorm it is not told whether it takes the statistics of the batch.
+
+    Args:
+        net: the live net.
+        steps: its layers, with their kinds; None if it does not tell them.
+    """
+    if steps is None or len(net.inputs) > 1:
+        return True
+    shapes = {name: blob.data.shape for name, blob in net.blobs.items()}
+    batch = shapes[net.inputs[0]][:1]
+    return any(
+        step.kind not in _ANY_BATCH
+        or any(shapes[blob][:1] != batch for blob in (*step.bottoms, *step.tops))
+        or (step.kind in ("Bias", "Scale") and _along_batch(net, step, shapes))
+        for step in steps
+    )
+
+
+def _along_batch(net: LiveNet, step: Step, shapes: Mapping[str, Shape]) -> bool:
+    """Whether the weights of a layer may be along the batch, as far as their shape tells."""
+    weights = [blob.data.shape for blob in net.params[step.name]] if step.name in net.params else []
+    size = max(map(len, weights), default=0)
+    return size > 0 and shapes[step.bottoms[0]][:size] in weights
 
 
 def _require(absent: Sequence[str]) -> None:

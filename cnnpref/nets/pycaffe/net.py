@@ -7,6 +7,7 @@ where it has them, tell and do more than its public ones, which are enough.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from math import prod
 from typing import Any, cast
 
 import numpy as np
@@ -14,20 +15,22 @@ import torch
 from torch import Tensor
 
 from cnnpref.errors import UserError
-from cnnpref.geometry import Mask
+from cnnpref.geometry import Box, Mask, Shape
 from cnnpref.input_space import InputSpace
 from cnnpref.nets.caffe.files.mean import Mean, read_mean
-from cnnpref.nets.net import Net, Shape
+from cnnpref.nets.net import FullReadout, Net
 from cnnpref.nets.pycaffe.autograd import Engine
 from cnnpref.nets.pycaffe.layers import (
     NAME,
     Layers,
     Linked,
     Unlinked,
+    fixes_batch,
     layer_kinds,
     layer_names,
     read_steps,
 )
+from cnnpref.nets.pycaffe.readout import FieldReadout, field_of
 from cnnpref.nets.pycaffe.runs import (
     PRIVATE,
     PUBLIC,
@@ -38,6 +41,7 @@ from cnnpref.nets.pycaffe.runs import (
     Route,
     Runner,
 )
+from cnnpref.nets.readout import Readout
 
 AnyNet = Net | LiveNet
 _PROBES = 8  # random images whose gradients show a receptive field
@@ -87,25 +91,25 @@ def _has_private(net: object) -> bool:
     return all(hasattr(net, name) for name in (*PUBLIC[:3], *PRIVATE))
 
 
-def _read(live: LiveNet) -> tuple[Layers, Runner]:
-    """What the net tells of its layers, and how they are run."""
+def _read(live: LiveNet) -> tuple[Layers, Runner, bool]:
+    """What the net tells of its layers, how they are run, and whether it keeps its batch."""
     names, kinds = layer_names(live), layer_kinds(live)
     steps = None if names is None else read_steps(live, names, kinds)
+    fixed = fixes_batch(live, steps)
     if steps is not None and _has_private(live):
-        return Linked(steps, live.inputs), ByPlace(cast(PlacedNet, live))
+        return Linked(steps, live.inputs), ByPlace(cast(PlacedNet, live)), fixed
     runner = ByName(live, names, kinds)
     if steps is not None:
-        return Linked(steps, live.inputs), runner
-    return Unlinked(live, names, runner), runner
+        return Linked(steps, live.inputs), runner, fixed
+    return Unlinked(live, names, runner), runner, fixed
 
 
 class PycaffeNet(Net):
     """A live pycaffe net as a Net; made by `load_pycaffe`.
 
-    The live net is left as the last pass leaves it: its input blob has the batch of the images. A
-    net with a layer of type Reshape, whose dimensions may name the batch, keeps its own batch, and
-    the images go through it in portions. So does one that takes no images, as a generator, if it
-    does not tell the types of its layers.
+    The live net is left as the last pass leaves it: its input blob has the batch of the images, if
+    all its layers are known to work with any batch. Otherwise it keeps its own, and the images go
+    through it in portions.
 
     With the public interface alone, all passes start at the inputs; and where the net does not tell
     what its layers read and write (`top_names`, `bottom_names`), its `layers` are those that have a
@@ -116,23 +120,29 @@ class PycaffeNet(Net):
     def __init__(self, live: LiveNet, mean: Mean = None) -> None:
         self.name, self.device = NAME, torch.device("cpu")  # of the tensors, in and out
         self._live, self._inputs = live, list(live.inputs)
-        self._layers, self._runner = _read(live)
+        self._layers, self._runner, fixed = _read(live)
         self._engine = Engine(self._runner, dict(live.blobs))
         shapes = {name: blob.data.shape for name, blob in live.blobs.items()}
         hidden = self._layers.hidden
         self.blobs = {name: shape[1:] for name, shape in shapes.items() if name not in hidden}
         self.layers = {name: self.blobs[top] for name, top in self._layers.tops.items()}
         self.input_shape = self.blobs[self._inputs[0]]
-        image = self.input_shape[:1] == (3,)
-        self.space = _space(live, mean) if image else InputSpace()
-        kinds = layer_kinds(live)
-        fixed = not image if kinds is None else "Reshape" in kinds
+        self.space = _space(live, mean, self.input_shape)
+        self._fields: dict[tuple[str, frozenset[int]], Box | None] = {}  # of layers' positions
         self._batch = shapes[self._inputs[0]][0] if fixed else None
 
     def parameters(self) -> Iterator[Tensor]:
         arrays = [blob.data for blobs in self._live.params.values() for blob in blobs]
         shared = {array.ctypes.data: array for array in arrays}  # shared weights once
         return (torch.from_numpy(array) for array in shared.values())
+
+    def layer_weights(self, layer: str) -> list[Tensor]:
+        params = self._live.params
+        return [torch.from_numpy(b.data) for b in params[layer]] if layer in params else []
+
+    @property
+    def needs_company(self) -> bool:
+        return False
 
     def activations(self, images: Tensor, layer: str) -> Tensor:
         self.layer_shape(layer)
@@ -173,6 +183,14 @@ class PycaffeNet(Net):
         parts = [self._engine.run(routes, dict(zip(given, p, strict=True))) for p in portions]
         return [torch.cat(tops)[:rows] for tops in zip(*parts, strict=True)]
 
+    def readout(self, layer: str, index: Tensor) -> Readout:
+        full = FullReadout(self, layer, index)
+        key = layer, frozenset(index.remainder(prod(self.layer_shape(layer)[1:])).unique().tolist())
+        if key not in self._fields:
+            self._fields[key] = field_of(self, layer, index)
+        box = self._fields[key]
+        return FieldReadout(full, box) if box else full
+
     def support(self, layer: str, mask: Mask) -> Mask:
         """The pixels from which gradients come, over random images and weights of the units.
 
@@ -182,8 +200,8 @@ class PycaffeNet(Net):
         random = torch.Generator().manual_seed(0)
         wanted = torch.from_numpy(np.broadcast_to(mask, self.layer_shape(layer)).copy())
         reached = np.zeros(self.input_shape[1:], bool)
-        for _ in range(_PROBES):
-            x = self._noise(random).requires_grad_()
+        for seed in range(_PROBES):
+            x = self.noise(1, seed).requires_grad_()
             units = self.activations(x, layer)
             if units.requires_grad:
                 weights = torch.randn(units.shape, generator=random)
@@ -191,21 +209,14 @@ class PycaffeNet(Net):
                 reached |= (gradient[0] != 0).any(0).numpy()
         return reached
 
-    def _noise(self, random: torch.Generator) -> Tensor:
-        """A batch of one: an image of the whole range, or anything else within 0..1."""
-        x = torch.rand(1, *self.input_shape, generator=random)
-        if self.input_shape[:1] != (3,):
-            return x
-        low, high = (torch.from_numpy(bound)[:, None, None] for bound in self.space.bounds())
-        return low + (high - low) * x
 
-
-def _space(live: LiveNet, mean: Mean) -> InputSpace:
+def _space(live: LiveNet, mean: Mean, shape: Shape) -> InputSpace:
     """How a Classifier's transformer encodes: `x = (rgb[swap] * raw_scale - mean) * input_scale`.
 
     It takes RGB in 0..1. Without a raw_scale the mean is taken to be on the 0..255 scale, on which
-    the original gives its images.
+    the original gives its images; without a channel_swap its 3 channels are BGR.
     """
+    channels = shape[0] if len(shape) == 3 else 3
 
     def setting(name: str) -> Any:
         return getattr(getattr(live, "transformer", None), name, {}).get(live.inputs[0])
@@ -215,5 +226,6 @@ def _space(live: LiveNet, mean: Mean) -> InputSpace:
     if mean is None and setting("mean") is not None:
         mean = setting("mean") * (255 / raw)
     factor = (1 if scale is None else scale) * raw / 255
-    order = (2, 1, 0) if swap is None else tuple(int(channel) for channel in swap)
-    return InputSpace(order, read_mean(mean), (factor,) * 3)
+    usual = (2, 1, 0) if channels == 3 else range(channels)
+    order = tuple(int(channel) for channel in (usual if swap is None else swap))
+    return InputSpace(order, read_mean(mean, channels), (factor,) * channels)

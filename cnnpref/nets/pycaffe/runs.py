@@ -7,12 +7,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
-import numpy as np
-import numpy.typing as npt
-
 from cnnpref.errors import UserError
-
-Array = npt.NDArray[np.float32]
+from cnnpref.input_space import Array
 
 
 class LiveBlob(Protocol):

@@ -11,10 +11,10 @@ import torch
 from torch import Tensor, nn
 
 from cnnpref.errors import UserError
-from cnnpref.geometry import Mask, anywhere
+from cnnpref.geometry import Mask, Shape, anywhere
 from cnnpref.input_space import InputSpace
 from cnnpref.nets.kernels import find_device
-from cnnpref.nets.net import Net, Shape
+from cnnpref.nets.net import Net
 from cnnpref.nets.pytorch.dependence import RecordedPass, Recorder, Trace
 from cnnpref.nets.pytorch.passes import AbsentError, Done, PartialPass, Pass
 from cnnpref.nets.pytorch.readout import smallest_readout

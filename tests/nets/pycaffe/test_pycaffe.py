@@ -17,8 +17,10 @@ from prototxts import layer
 from small import GENERATOR, NET
 
 import cnnpref
+from cnnpref.methods import resolve
 from cnnpref.nets.kernels import faithful_kernels
 
+SHORT = {"iter_n": 3, "jitter_size": 2}
 PRIVATE = ["rc3", "1.0"]
 LINKED = [*PRIVATE, "linked", "linked 1.0"]  # the net tells what its layers read and write
 ALL = [*LINKED, "named", "bare"]
@@ -218,6 +220,42 @@ def test_weights_are_those_of_the_live_net(small: Pair) -> None:
         assert torch.equal(mine, theirs)
     first = next(net.parameters())
     assert np.shares_memory(first.numpy(), live.params["conv1"][0].data)
+
+
+DUMMY = 'layer { name: "side" type: "DummyData" top: "side" dummy_data_param '
+DUMMY += "{ shape { dim: 1 dim: 9 } data_filler { value: 0.5 } } }\n"
+FIXED = {
+    "dummy": DUMMY + layer("end", "Eltwise", ["fc", "side"]),
+    "weights": layer("end", "Scale", "fc", "scale_param { axis: 0 num_axes: 2 }"),
+    "reshape": layer("end", "Reshape", "fc", "reshape_param { shape { dim: 1 dim: 9 } }"),
+}
+
+
+@of_kinds(ALL)
+@pytest.mark.parametrize("end", FIXED)
+def test_nothing_that_fixes_the_batch_ends_the_process(end: str, kind: str, tmp_path: Path) -> None:
+    ours, live, net = pair(tmp_path, FORCE + NET + FIXED[end], kind)
+    for rows in (1, 3):
+        x, y = image(ours, rows), image(ours, rows)
+        found, wanted = net.activations(x, "end"), ours.activations(y, "end")
+        check(found, wanted)
+        check(gradient(found, x), gradient(wanted, y))
+    assert live.blobs["data"].data.shape[0] == 1
+    units = [3, 1]
+    together, alone = (
+        cnnpref.maximise(
+            net, cnnpref.Objective.units(net, "end", chosen), "gd", resolve("gd", "higher", SHORT)
+        )
+        for chosen in (units, units[:1])
+    )
+    assert np.array_equal(together.images[0], alone.images[0])
+
+
+@of_kinds(LINKED)
+def test_a_net_that_takes_any_batch_takes_all_images_at_once(small: Pair, branched: Pair) -> None:
+    for _, live, net in (small, branched):
+        net.activations(image(net, 5), "fc")
+        assert live.blobs[live.inputs[0]].data.shape[0] == 5
 
 
 @of_kinds([*PRIVATE, "linked 1.0", "named", "bare"])

@@ -13,12 +13,11 @@ import torch
 from torch import Tensor
 
 from cnnpref.errors import suggest
-from cnnpref.geometry import Mask, Reach, Same, Span, anywhere, pull_back
+from cnnpref.geometry import Mask, Reach, Same, Shape, Span, anywhere, pull_back
 from cnnpref.nets.caffe.files.caffemodel import Weights
 from cnnpref.nets.caffe.files.schema import Message
 from cnnpref.nets.caffe.layers.head import Head
 
-Shape = tuple[int, ...]
 Area = tuple[Span, Span]  # rows and columns of a map
 
 

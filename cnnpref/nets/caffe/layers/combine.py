@@ -9,8 +9,8 @@ from functools import reduce
 import torch
 from torch import Tensor
 
-from cnnpref.geometry import Mask, Reach, Same, Whole, anywhere
-from cnnpref.nets.caffe.layers.base import Blob, Layer, SameShape, Shape, layer, require
+from cnnpref.geometry import Mask, Reach, Same, Shape, Whole, anywhere
+from cnnpref.nets.caffe.layers.base import Blob, Layer, SameShape, layer, require
 
 
 @layer("Eltwise", most=math.inf)

@@ -11,13 +11,12 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from cnnpref.geometry import Grouped, Mask, Nothing, Reach, Transposed, Whole, Window
+from cnnpref.geometry import Grouped, Mask, Nothing, Reach, Shape, Transposed, Whole, Window
 from cnnpref.nets.caffe.layers.base import (
     Area,
     Blob,
     Layer,
     Patch,
-    Shape,
     canonical_axis,
     collapsed,
     holes_of,

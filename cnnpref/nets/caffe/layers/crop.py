@@ -15,11 +15,10 @@ from typing import NamedTuple
 
 from torch import Tensor
 
-from cnnpref.geometry import Nothing, Reach, Same, Transposed, Window
+from cnnpref.geometry import Nothing, Reach, Same, Shape, Transposed, Window
 from cnnpref.nets.caffe.layers.base import (
     Blob,
     Layer,
-    Shape,
     Source,
     canonical_axis,
     layer,

@@ -12,9 +12,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from cnnpref.geometry import Mask, anywhere
+from cnnpref.geometry import Mask, Shape, anywhere
 from cnnpref.nets.caffe.files.schema import Message
-from cnnpref.nets.caffe.layers.base import Blob, SameShape, Shape, canonical_axis, layer, require
+from cnnpref.nets.caffe.layers.base import Blob, SameShape, canonical_axis, layer, require
 
 
 @layer("Dropout")

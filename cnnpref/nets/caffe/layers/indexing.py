@@ -6,8 +6,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from cnnpref.geometry import Mask, anywhere
-from cnnpref.nets.caffe.layers.base import Blob, Layer, Shape, holes_of, layer, pair, require
+from cnnpref.geometry import Mask, Shape, anywhere
+from cnnpref.nets.caffe.layers.base import Blob, Layer, holes_of, layer, pair, require
 
 
 @layer("Im2col")

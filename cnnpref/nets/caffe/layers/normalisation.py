@@ -6,12 +6,11 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from cnnpref.geometry import Reach, Same, Whole, Window
+from cnnpref.geometry import Reach, Same, Shape, Whole, Window
 from cnnpref.nets.caffe.layers.base import (
     Blob,
     Patch,
     SameShape,
-    Shape,
     UnsupportedError,
     canonical_axis,
     layer,

@@ -16,13 +16,12 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from cnnpref.geometry import Mask, Reach, Same, Span, Window
+from cnnpref.geometry import Mask, Reach, Same, Shape, Span, Window
 from cnnpref.nets.caffe.files.schema import SCHEMA
 from cnnpref.nets.caffe.layers.base import (
     Blob,
     Layer,
     Patch,
-    Shape,
     UnsupportedError,
     layer,
     pair,

@@ -11,13 +11,12 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from cnnpref.geometry import Mask, Reach, Same, Table, Wrapped
+from cnnpref.geometry import Mask, Reach, Same, Shape, Table, Wrapped
 from cnnpref.nets.caffe.files.schema import SCHEMA
 from cnnpref.nets.caffe.layers.base import (
     Blob,
     Layer,
     SameShape,
-    Shape,
     canonical_axis,
     layer,
     require,

@@ -7,11 +7,10 @@ from math import prod
 import torch
 from torch import Tensor
 
-from cnnpref.geometry import Mask, Reach, Same, Whole
+from cnnpref.geometry import Mask, Reach, Same, Shape, Whole
 from cnnpref.nets.caffe.layers.base import (
     Blob,
     Layer,
-    Shape,
     canonical_axis,
     collapsed,
     layer,

@@ -9,11 +9,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from cnnpref.geometry import Nothing, Reach, Same, Table, Transposed, Whole, Window
+from cnnpref.geometry import Nothing, Reach, Same, Shape, Table, Transposed, Whole, Window
 from cnnpref.nets.caffe.layers.base import (
     Blob,
     Layer,
-    Shape,
     UnsupportedError,
     layer,
     pair,

@@ -16,8 +16,8 @@ from operator import iadd
 
 from torch import Tensor
 
-from cnnpref.geometry import Reach, Same
-from cnnpref.nets.caffe.layers.base import Layer, Patch, Shape
+from cnnpref.geometry import Reach, Same, Shape
+from cnnpref.nets.caffe.layers.base import Layer, Patch
 from cnnpref.nets.caffe.layers.convolution import Convolution
 from cnnpref.nets.caffe.layers.rearrange import Concat
 from cnnpref.nets.caffe.node import Node
