@@ -138,7 +138,7 @@ def _solve(
     `in_company` a batch of one runs as two copies, so it is bit-identical to any batch.
     """
     rows = len(task.objective)
-    if rows == 1 and in_company and task.net.device.type == "cpu":
+    if rows == 1 and in_company and task.net.needs_company:
         task = task.twice()
     if observe:
         task.watched(observe, method.shows_update, rows)

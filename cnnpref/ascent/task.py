@@ -133,7 +133,7 @@ class Task:
     def evaluate(self, x: Tensor, rows: Sequence[int]) -> Evaluation:
         """One pass of the net: the variables of some rows to activation, loss and gradient."""
         count = len(self._whole[0])
-        if len(rows) == 1 < count and x.device.type == "cpu":
+        if len(rows) == 1 < count and self.net.needs_company:
             # a single row is summed in another order than several: it never is alone
             both = self.evaluate(torch.cat([x, x]), [*rows, *rows])
             return Evaluation(*(each[:1] for each in both))
