@@ -42,6 +42,7 @@ class Found:
         layers: how many can be computed.
         refused: {layer: why it cannot be computed}.
         compared, differing: layers that were compared with what is expected; where they differ.
+        absent: layers that are expected and cannot be computed.
         passed: what came of a pass: "ok", "skipped" or an error.
         seconds: to load.
     """
@@ -52,6 +53,7 @@ class Found:
     refused: Mapping[str, str] = field(default_factory=dict)
     compared: int = 0
     differing: list[str] = field(default_factory=list)
+    absent: int = 0
     passed: str = "skipped"
     seconds: float = 0.0
 
@@ -101,6 +103,7 @@ def _examine(
 
 def _compare(found: Found, net: CaffeNet, expected: Mapping[str, Any]) -> None:
     for layer, shape in expected.get("layers", {}).items():
+        found.absent += layer not in net.layers
         if layer in net.layers:
             found.compared += 1
             if list(net.layers[layer]) != shape:
@@ -137,6 +140,7 @@ def _pass(net: CaffeNet) -> str:
 def reason(text: str) -> str:
     """What a refusal is about, without names and numbers of one file."""
     text = re.sub(r" \(line \d+\)| \(did you mean.*?\)| on \[[\d, \[\]]*\]", "", text)
+    text = re.sub(r"\[[\d, ]*\]", "[...]", text)
     return re.sub(r"^\d+:\d+ : ", "", text.partition("not a readable prototxt: ")[2] or text)[:90]
 
 
@@ -158,6 +162,7 @@ def report(found: list[Found]) -> None:
             (sum(not each.refused for each in loaded), "of these with all of their layers"),
             (sum(each.compared for each in compared), f"shapes compared in {len(compared)} files"),
             (sum(len(each.differing) for each in compared), "of these differ"),
+            (sum(each.absent for each in loaded), "more are expected of layers that are refused"),
             (len(tried), "tried: forward and back on a random image"),
             (sum(each.passed == "ok" for each in tried), "of these ok"),
         ]
