@@ -45,7 +45,7 @@ def plan(
     return make_plan(config, describe)
 
 
-def message(net: NetDescription = NET, **config: Any) -> str:
+def message(net: NetDescription = NET, /, **config: Any) -> str:
     with pytest.raises(UserError) as caught:
         plan(net, **config)
     text = str(caught.value)
