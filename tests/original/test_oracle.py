@@ -257,7 +257,7 @@ def test_every_option_of_gd_counts(name: str) -> None:
     assert np.abs(one - other).max() > 100 * IMAGE
 
 
-@pytest.mark.parametrize("name", DGN_EVERYTHING)
+@pytest.mark.parametrize("name", sorted(DGN_EVERYTHING))
 def test_every_option_of_dgn_gd_counts(name: str) -> None:
     runs = (
         oracle.dgn_gd(maker("fc"), draws(), **o)

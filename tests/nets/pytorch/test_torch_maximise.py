@@ -21,7 +21,11 @@ from cnnpref.utils import create_receptive_field_mask, get_cnn_features
 IMAGENET = {"mean": (0.485, 0.456, 0.406), "std": (0.229, 0.224, 0.225)}
 SYMMETRIC = cnnpref.InputSpace((0, 1, 2), (127.5,) * 3, (1 / 127.5,) * 3)  # -1..1
 SHORT = {"gd": {"iter_n": 8, "jitter_size": 2}, "lbfgs": {"maxiter": 5, "initial_image": None}}
-SHORT |= {"dgn_gd": {"iter_n": 8}, "dgn_lbfgs": {"maxiter": 5}, "spectral": {"steps": 24}}
+SHORT |= {
+    "dgn_gd": {"iter_n": 8},
+    "dgn_lbfgs": {"maxiter": 5},
+    "spectral": {"steps": 40, "objective": "activation"},
+}
 UNITS = [4, 0, 3, 1]
 
 
@@ -65,6 +69,22 @@ def test_a_unit_does_not_depend_on_its_batch(
             assert batch.status[row] == other.status[place]
         assert batch.status[row] == cnnpref.Status.OK
         assert batch.scores_best[row] > batch.activations[row][0]
+
+
+@pytest.mark.parametrize("objective", ["lead", "margin"])
+@pytest.mark.parametrize(("kind", "layer"), CASES)
+def test_targets_among_their_mates_do_not_depend_on_the_batch(
+    kind: type[nn.Module], layer: str, objective: str
+) -> None:
+    net = load(kind)
+    options = resolve("spectral", "higher", {"steps": 6, "objective": objective})
+    units = [unit for unit in UNITS if unit < net.layers[layer][0]]
+    batch, alone = (
+        cnnpref.maximise(net, cnnpref.Objective.units(net, layer, rows), "spectral", options)
+        for rows in (units, units[1:2])
+    )
+    assert np.array_equal(batch.images[1], alone.images[0])
+    assert np.array_equal(batch.activations[1], alone.activations[0])
 
 
 @pytest.mark.parametrize("method", METHODS)
