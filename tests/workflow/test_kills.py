@@ -14,6 +14,8 @@ from running import Config, Project
 
 from cnnpref.results.unit_file import UnitResult, read_unit
 
+pytestmark = pytest.mark.workflow
+
 KILLS = 10
 ARRAYS = ("image", "image_best", "activation", "latent")
 

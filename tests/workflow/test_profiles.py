@@ -7,6 +7,8 @@ import re
 import pytest
 from running import LAYER_FILE, ROOT, Project
 
+pytestmark = pytest.mark.workflow
+
 WORKSTATION = str(ROOT / "workflow" / "profiles" / "workstation")
 
 

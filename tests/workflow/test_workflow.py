@@ -15,6 +15,8 @@ from running import LAYER_FILE, Config, Project
 from cnnpref.results.layer_file import open_layer
 from cnnpref.results.unit_file import check_unit, read_unit
 
+pytestmark = pytest.mark.workflow
+
 
 def counts(output: str) -> dict[str, int]:
     """How many jobs of each kind there were, after Snakemake's table; batches count as generate."""
