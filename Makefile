@@ -1,15 +1,19 @@
-# make demo | test | lint | bench: each sets up what it needs in .venv, once.
+# make demo | test | quick | lint | bench: each sets up what it needs in .venv, once.
 PYTHON ?= python3
 CORES ?= 2
 BIN := .venv/bin
 
-.PHONY: demo test lint bench clean
+.PHONY: demo test quick lint bench clean
 
 demo: .venv/.workflow
 	$(BIN)/snakemake --cores $(CORES)
 
 test: .venv/.test
 	$(BIN)/pytest --numprocesses $(CORES) --dist loadfile
+
+# The tests that neither run Snakemake nor take long: 2 minutes.
+quick: .venv/.test
+	$(BIN)/pytest --numprocesses $(CORES) --dist loadfile -m 'not workflow and not slow'
 
 lint: .venv/.lint
 	$(BIN)/ruff check

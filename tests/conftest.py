@@ -11,11 +11,14 @@ from typing import Any
 import pytest
 import torch
 from builders import SOURCE
-from calling import succeed
+from calling import net_of, succeed
 from hypothesis import settings
+from layers import unit_result
 from running import Project
 from serving import Zoo, serving
 from small_nets import write_net
+
+from cnnpref.results.unit_file import write_unit
 
 torch.set_num_threads(1)  # the tests' files run side by side
 settings.register_profile("cnnpref", deadline=None)  # on machines that may be busy
@@ -62,11 +65,7 @@ def tiny_config(tiny_net: Path) -> dict[str, Any]:
     """A config of 10 units in 2 layers that takes no time."""
     return {
         "run": "tiny",
-        "net": {
-            "prototxt": str(tiny_net / "tiny.prototxt"),
-            "caffemodel": str(tiny_net / "tiny.caffemodel"),
-            "mean": [104, 117, 123],
-        },
+        "net": {**net_of(tiny_net), "mean": [104, 117, 123]},
         "layers": {"conv1": {}, "fire/expand": {"units": "0-3"}},
         "batch": 4,
         "options": {"gd": {"iter_n": 3}},
@@ -74,11 +73,23 @@ def tiny_config(tiny_net: Path) -> dict[str, Any]:
 
 
 @pytest.fixture(scope="session")
+def few_units(tiny_net: Path) -> dict[str, Any]:
+    """A config of 4 units of one layer, in batches of two."""
+    layers, options = {"conv1": {"units": "0-3"}}, {"gd": {"iter_n": 3}}
+    return {"net": net_of(tiny_net), "layers": layers, "batch": 2, "options": options}
+
+
+@pytest.fixture
+def fresh(tmp_path: Path, few_units: dict[str, Any]) -> Project:
+    """A workflow of few units that has not run yet."""
+    return Project(tmp_path, few_units)
+
+
+@pytest.fixture(scope="session")
 def finished_run(tiny_net: Path, tmp_path_factory: pytest.TempPathFactory) -> Project:
     """A run that is done, by the commands that the workflow calls; nobody changes it."""
-    net = {name: str(tiny_net / f"tiny.{name}") for name in ("prototxt", "caffemodel")}
     config: dict[str, Any] = {
-        **{"run": "mine", "net": net, "batch": 2, "options": {"gd": {"iter_n": 2}}},
+        **{"run": "mine", "net": net_of(tiny_net), "batch": 2, "options": {"gd": {"iter_n": 2}}},
         "layers": {"conv1": {}, "fire/expand": {"units": "0-2"}},
     }
     made = Project(tmp_path_factory.mktemp("finished"), config)
@@ -103,6 +114,14 @@ def finished(finished_run: Project, tmp_path: Path, monkeypatch: pytest.MonkeyPa
 def in_tmp_path(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The working directory is `tmp_path`."""
     monkeypatch.chdir(tmp_path)
+
+
+@pytest.fixture
+def unit_file(tmp_path: Path) -> Path:
+    """That of unit 3, in a folder with no other file."""
+    path = tmp_path / "units" / "3.h5"
+    write_unit(path, unit_result(3))
+    return path
 
 
 @pytest.fixture

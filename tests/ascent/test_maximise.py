@@ -7,7 +7,6 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from small import random_generator, random_net
 
 import cnnpref
 from cnnpref.ascent.solution import Solution
@@ -23,16 +22,6 @@ RISING: dict[str, dict[str, Any]] = {
     "gd": {"iter_n": 40, "image_jitter": False},
     "spectral": {"steps": 40, "objective": "activation"},
 }
-
-
-@pytest.fixture(scope="module")
-def net(tmp_path_factory: pytest.TempPathFactory) -> CaffeNet:
-    return random_net(tmp_path_factory.mktemp("net"))
-
-
-@pytest.fixture(scope="module")
-def generator(tmp_path_factory: pytest.TempPathFactory) -> Generator:
-    return random_generator(tmp_path_factory.mktemp("generator"))
 
 
 def run(

@@ -9,6 +9,7 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 import torch
+from basics import noise
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from scipy.ndimage import gaussian_filter
@@ -24,10 +25,10 @@ percents = st.floats(0, 100)
 SHAPE = (3, 3, 9, 8)
 
 
-def noise(*shape: int, seed: int = 0, ties: bool = False) -> Tensor:
-    """Pixels around 0; with `ties` there are equal ones and zeros."""
-    values = np.random.default_rng(seed).normal(scale=80, size=shape)
-    return torch.from_numpy((np.round(values / 40) * 40 if ties else values).astype(np.float32))
+def pixels(*shape: int, seed: int = 0, ties: bool = False) -> Tensor:
+    """Around 0; with `ties` there are equal ones and zeros."""
+    values = 80 * noise(*shape, seed=seed)
+    return torch.round(values / 40) * 40 if ties else values
 
 
 def close(got: Tensor, want: Array, source: Tensor) -> None:
@@ -42,14 +43,14 @@ def close(got: Tensor, want: Array, source: Tensor) -> None:
 @example(2, 40, 8.0, 0)
 @example(40, 3, 0.124999, 0)
 def test_blur_is_scipys(height: int, width: int, sigma: float, seed: int) -> None:
-    x = noise(2, 2, height, width, seed=seed)
+    x = pixels(2, 2, height, width, seed=seed)
     wanted = gaussian_filter(x.double().numpy(), (0, 0, sigma, sigma))
     close(transform.blur(x, sigma), wanted, x)
 
 
 @pytest.mark.parametrize("sigma", [0, -1, 0.12])
 def test_a_blur_of_no_width_changes_nothing(sigma: float) -> None:
-    assert torch.equal(transform.blur(noise(*SHAPE), sigma), noise(*SHAPE))
+    assert torch.equal(transform.blur(pixels(*SHAPE), sigma), pixels(*SHAPE))
 
 
 @settings(deadline=None)
@@ -59,7 +60,7 @@ def test_a_blur_of_no_width_changes_nothing(sigma: float) -> None:
 @example(7, 0.0, 0, True)
 @example(30, 41.375, 15, True)
 def test_percentile_is_numpys(number: int, pct: float, seed: int, ties: bool) -> None:
-    values = noise(3, number, seed=seed, ties=ties)
+    values = pixels(3, number, seed=seed, ties=ties)
     wanted = np.percentile(values.double().numpy(), pct, axis=1)
     close(transform.percentile(values, pct), wanted, values)
 
@@ -69,7 +70,7 @@ def test_percentile_is_numpys(number: int, pct: float, seed: int, ties: bool) ->
 def test_shift_rolls_every_image_by_its_own_offset(
     height: int, width: int, offsets: list[tuple[int, int]]
 ) -> None:
-    x = noise(len(offsets), 2, height, width)
+    x = pixels(len(offsets), 2, height, width)
     right, down = torch.tensor(offsets).T
     moved = transform.shift(x, right, down)
     for image, got, (to_right, to_below) in zip(x, moved, offsets, strict=True):
@@ -83,7 +84,7 @@ def test_shift_rolls_every_image_by_its_own_offset(
 @example(0.0, 0, False)
 @example(100.0, 0, False)
 def test_extreme_values_are_clipped_image_by_image(pct: float, seed: int, ties: bool) -> None:
-    x = noise(*SHAPE, seed=seed, ties=ties)
+    x = pixels(*SHAPE, seed=seed, ties=ties)
     for image, got in zip(x.double().numpy(), transform.clip_extreme(x, pct), strict=True):
         close(got, np.clip(image, *np.percentile(image, [pct / 2, 100 - pct / 2])), x)
 
@@ -101,7 +102,7 @@ def small_by_numpy(image: Array, of: Array, pct: float) -> Array:
 @example(50.0, 0, True)
 @example(100 / 71, 29, False)  # the place among 72 pixels is a hair below a whole number
 def test_small_pixels_become_zero_image_by_image(pct: float, seed: int, ties: bool) -> None:
-    x, gradient = (noise(*SHAPE, seed=seed + i, ties=ties) for i in (0, 1))
+    x, gradient = (pixels(*SHAPE, seed=seed + i, ties=ties) for i in (0, 1))
     for of in (x, x * gradient):
         got = transform.clip_small(x, of, pct)
         for image, one, each in zip(x.numpy(), of.numpy(), got.numpy(), strict=True):
@@ -116,7 +117,7 @@ def gradient_of(function: Callable[[Tensor], Tensor], x: Tensor) -> Tensor:
 
 @pytest.mark.parametrize("p", [1, 1.5, 2, 3, 4.5])
 def test_the_gradient_of_the_p_norm(p: float) -> None:
-    x = noise(*SHAPE).double()
+    x = pixels(*SHAPE).double()
     wanted = gradient_of(lambda v: (v.abs() ** p).sum(), x)
     torch.testing.assert_close(transform.p_norm_gradient(x, p), wanted)
     assert not transform.p_norm_gradient(torch.zeros(SHAPE), p).any()
@@ -133,7 +134,7 @@ def total_variation(x: Tensor, beta: float) -> Tensor:
 @pytest.mark.parametrize("beta", [1, 1.5, 2, 2.5, 3])
 @pytest.mark.parametrize("shape", [SHAPE, (2, 3, 1, 5), (2, 3, 5, 1)])
 def test_the_gradient_of_the_total_variation(shape: tuple[int, ...], beta: float) -> None:
-    x = noise(*shape).double()
+    x = pixels(*shape).double()
     wanted = gradient_of(lambda v: total_variation(v, beta), x)
     torch.testing.assert_close(transform.tv_gradient(x, beta), wanted)
 
@@ -148,10 +149,10 @@ def test_small_variations_count_as_the_floor() -> None:
 
 
 def test_gradients_are_divided_by_their_mean_size_image_by_image() -> None:
-    gradient = noise(*SHAPE) * torch.tensor([1.0, 0.0, 1e-6])[:, None, None, None]
+    gradient = pixels(*SHAPE) * torch.tensor([1.0, 0.0, 1e-6])[:, None, None, None]
     got = transform.unit_mean(gradient)
     assert got.abs().mean((1, 2, 3)).tolist() == pytest.approx([1, 0, 1])
-    close(got[2], noise(*SHAPE)[2].numpy() / np.abs(noise(*SHAPE)[2].numpy()).mean(), got[2])
+    close(got[2], pixels(*SHAPE)[2].numpy() / np.abs(pixels(*SHAPE)[2].numpy()).mean(), got[2])
 
 
 STEPS: dict[str, Callable[[Tensor], Tensor]] = {
@@ -169,7 +170,7 @@ STEPS: dict[str, Callable[[Tensor], Tensor]] = {
 def test_an_image_comes_out_the_same_whatever_is_beside_it(
     step: Callable[[Tensor], Tensor],
 ) -> None:
-    x = noise(5, *SHAPE[1:])
+    x = pixels(5, *SHAPE[1:])
     x[3] = torch.nan
     together = step(x)
     for place in (0, 1, 2, 4):

@@ -17,13 +17,6 @@ from cnnpref.errors import UserError
 from cnnpref.results.unit_file import check_unit, read_unit, write_unit
 
 
-@pytest.fixture
-def unit_file(tmp_path: Path) -> Path:
-    path = tmp_path / "units" / "3.h5"
-    write_unit(path, unit_result(3))
-    return path
-
-
 def test_nothing_but_the_file_is_left(unit_file: Path) -> None:
     write_unit(unit_file, unit_result(3, seed=6))
     assert files(unit_file.parent) == ["3.h5"]

@@ -13,6 +13,11 @@ from cnnpref.cli import main
 Config = dict[str, Any]
 
 
+def net_of(folder: Path, name: str = "tiny") -> dict[str, str]:
+    """The section of a config for one of the nets in the folder."""
+    return {key: str(folder / f"{name}.{key}") for key in ("prototxt", "caffemodel")}
+
+
 def call(*args: str | Config) -> Result:
     """Run `cnnpref` with these arguments; a dict stands for `--config` and itself as JSON."""
     texts = [["--config", json.dumps(a)] if isinstance(a, dict) else [a] for a in args]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import numpy.typing as npt
 import torch
+from basics import noise
 from prototxts import INPUT, load
 from torch import Tensor
 
@@ -22,7 +23,7 @@ def made(text: str, height: int = 8, width: int = 9) -> tuple[CaffeNet, list[Arr
 
 
 def images(height: int = 8, width: int = 9, number: int = 2) -> Tensor:
-    return torch.randn(number, 3, height, width, generator=torch.Generator().manual_seed(5))
+    return noise(number, 3, height, width, seed=5)
 
 
 def values(text: str, name: str = "x", **size: int) -> tuple[Array, Array, list[Array]]:

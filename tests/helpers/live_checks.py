@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Any
-
-import pytest
 import torch
+from basics import noise
 from prototxts import layer
 from torch import Tensor
 
 import cnnpref
-from cnnpref.errors import UserError
 
 CONV = "convolution_param {{ num_output: {} kernel_size: 3 pad: 1 }}"
 # Splits of the input and of a blob in the middle, a layer whose blob has another name, one with
@@ -30,27 +27,18 @@ BRANCHED = (
 )
 
 
-def noise(shape: Any, seed: int = 0) -> Tensor:
-    return torch.randn(*shape, generator=torch.Generator().manual_seed(seed))
-
-
 def image(net: cnnpref.Net, rows: int = 1, seed: int = 0) -> Tensor:
-    return 50 * noise((rows, *net.input_shape), seed).requires_grad_()
+    return 50 * noise(rows, *net.input_shape, seed=seed).requires_grad_()
 
 
 def gradient(values: Tensor, x: Tensor) -> Tensor:
     """Of a random combination of the values."""
-    (found,) = torch.autograd.grad((values * noise(values.shape, 9)).sum(), x, retain_graph=True)
+    (found,) = torch.autograd.grad(
+        (values * noise(*values.shape, seed=9)).sum(), x, retain_graph=True
+    )
     return found
 
 
 def check(found: Tensor, wanted: Tensor) -> None:
     scale = float(wanted.detach().abs().max())
     torch.testing.assert_close(found, wanted, rtol=1e-5, atol=1e-6 * scale)
-
-
-def refusal(function: Any, *arguments: Any) -> str:
-    with pytest.raises(UserError) as caught:
-        function(*arguments)
-    assert "\n" not in str(caught.value)
-    return str(caught.value)

@@ -5,9 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-import pytest
+from basics import refusal
 
-from cnnpref.errors import UserError
 from cnnpref.nets import NetDescription
 from cnnpref.planning.config import resolve_config
 from cnnpref.planning.plan import Plan, make_plan
@@ -46,8 +45,5 @@ def plan(
 
 
 def message(net: NetDescription = NET, /, **config: Any) -> str:
-    with pytest.raises(UserError) as caught:
-        plan(net, **config)
-    text = str(caught.value)
-    assert "\n" not in text
-    return text
+    """The one line with which a config is refused."""
+    return refusal(plan, net, **config)

@@ -7,10 +7,9 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
-import pytest
+import basics
 from google.protobuf import descriptor_pb2, descriptor_pool, message_factory, text_format
 
-from cnnpref.errors import UserError
 from cnnpref.nets.caffe import CaffeNet, load_caffe
 
 INPUT = 'name: "made"\ninput: "data"\ninput_shape { dim: 1 dim: 3 dim: 8 dim: 9 }\n'
@@ -38,10 +37,7 @@ def load(text: str, **arguments: Any) -> CaffeNet:
 
 def refusal(text: str, **arguments: Any) -> str:
     """The one line with which a prototxt given as text is refused."""
-    with pytest.raises(UserError) as caught:
-        load(text, **arguments)
-    assert "\n" not in str(caught.value)
-    return str(caught.value)
+    return basics.refusal(load, text, **arguments)
 
 
 # Of Caffe's schema what a caffemodel needs, as Caffe declares it.

@@ -8,8 +8,8 @@ from typing import Any, get_args, get_type_hints
 
 import numpy as np
 import pytest
+from basics import refusal
 
-from cnnpref.errors import UserError
 from cnnpref.methods import METHODS, resolve
 
 # The original's names and defaults; None stands for what it draws at random.
@@ -129,20 +129,17 @@ def test_single_positions_of_a_map_are_lower_and_all_else_is_higher(
     assert {m.default_preset(shape, position) for m in METHODS.values()} == {preset}
 
 
-def refusal(method: str, preset: str = "lower", **overrides: Any) -> str:
-    with pytest.raises(UserError) as caught:
-        resolve(method, preset, overrides)
-    assert "\n" not in str(caught.value)
-    return str(caught.value)
+def refused(method: str, preset: str = "lower", **overrides: Any) -> str:
+    return refusal(resolve, method, preset, overrides)
 
 
 def test_unknown_names_are_told_with_the_nearest() -> None:
-    assert refusal("dgn_gb").startswith("unknown method 'dgn_gb' (did you mean 'dgn_gd'")
-    assert refusal("gd", "low").startswith("unknown preset 'low' (did you mean 'lower'?); known")
-    told = refusal("gd", iter_m=3)
+    assert refused("dgn_gb").startswith("unknown method 'dgn_gb' (did you mean 'dgn_gd'")
+    assert refused("gd", "low").startswith("unknown preset 'low' (did you mean 'lower'?); known")
+    told = refused("gd", iter_m=3)
     assert told.startswith("unknown option of method 'gd': 'iter_m' (did you mean 'iter_n'")
     assert "known are: feature_weight, " in told
-    assert "unknown option of method 'lbfgs': 'iter_n'" in refusal("lbfgs", iter_n=3)
+    assert "unknown option of method 'lbfgs': 'iter_n'" in refused("lbfgs", iter_n=3)
 
 
 NUMBER = "a number in -1e+30..1e+30"
@@ -176,7 +173,7 @@ def test_a_wrong_value_is_told_with_what_is_allowed(
     name: str, allowed: str, values: Sequence[Any]
 ) -> None:
     for value in values:
-        told = refusal("gd", **{name: value})
+        told = refused("gd", **{name: value})
         assert told == f"option gd.{name}: got {value!r}, allowed is {allowed}"
 
 
@@ -185,7 +182,7 @@ def test_the_solver_is_chosen_by_name(method: str) -> None:
     assert resolve(method, "lower").solver == resolve(method, "higher").solver == "batched"
     assert resolve(method, "lower", {"solver": "scipy"}).solver == "scipy"
     for value in ("scypi", "", None, 1, True, ["scipy"], {}):
-        told = refusal(method, solver=value)
+        told = refused(method, solver=value)
         assert told == f"option {method}.solver: got {value!r}, allowed is batched or scipy"
 
 
@@ -197,13 +194,13 @@ def test_powers_of_ten_as_yaml_reads_them() -> None:
 @pytest.mark.parametrize("method", ["gd", "dgn_gd"])
 def test_the_precision_is_chosen_by_name(method: str) -> None:
     assert resolve(method, "lower").precision == "float32"
-    told = refusal(method, precision="half")
+    told = refused(method, precision="half")
     assert told == f"option {method}.precision: got 'half', allowed is float32 or tf32"
-    assert "unknown option of method 'lbfgs': 'precision'" in refusal("lbfgs", precision="tf32")
+    assert "unknown option of method 'lbfgs': 'precision'" in refused("lbfgs", precision="tf32")
 
 
 def test_the_canvas_is_chosen_by_name() -> None:
     assert resolve("gd", "lower").canvas == "image"
     assert resolve("gd", "lower", {"canvas": "field"}).canvas == "field"
-    told = refusal("gd", canvas="box")
+    told = refused("gd", canvas="box")
     assert told == "option gd.canvas: got 'box', allowed is image or field"

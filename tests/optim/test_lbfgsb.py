@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any
 
+import basics
 import numpy as np
 import pytest
 import torch
@@ -39,9 +41,7 @@ def minimise(
     return solver(evaluating(loss), x, *bounds, maxiter, **more)
 
 
-def noise(*shape: int, seed: int = 0) -> Tensor:
-    generator = torch.Generator().manual_seed(seed)
-    return torch.randn(*shape, generator=generator, dtype=torch.float64)
+noise = partial(basics.noise, dtype=torch.float64)
 
 
 def rosenbrock(x: Tensor, _rows: Tensor) -> Tensor:

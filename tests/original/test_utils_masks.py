@@ -9,27 +9,16 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 import torch
+from basics import floats, refusal
 from prototxts import layer, load
 
 from cnnpref import utils
-from cnnpref.errors import UserError
 from cnnpref.nets.caffe import CaffeNet
 
 Floats = npt.NDArray[np.float64]
 
 
-def noise(*shape: int, seed: int = 0) -> Floats:
-    return np.random.default_rng(seed).normal(size=shape)
-
-
-def refusal(function: Callable[..., Any], *arguments: object) -> str:
-    with pytest.raises(UserError) as caught:
-        function(*arguments)
-    assert "\n" not in str(caught.value)
-    return str(caught.value)
-
-
-FEATURES = {"conv": noise(4, 5, 6), "fc": noise(7)}
+FEATURES = {"conv": floats(4, 5, 6), "fc": floats(7)}
 
 
 def test_without_masks_and_channels_all_units_are_wanted() -> None:
@@ -40,14 +29,14 @@ def test_without_masks_and_channels_all_units_are_wanted() -> None:
 
 
 def test_masks_of_the_layers_shape_are_taken_as_they_are() -> None:
-    masks = {"conv": noise(4, 5, 6) > 0, "fc": noise(7) > 0}
+    masks = {"conv": floats(4, 5, 6) > 0, "fc": floats(7) > 0}
     made = utils.create_feature_masks(FEATURES, masks, {"conv": [1]})
     for name, mask in masks.items():
         np.testing.assert_array_equal(made[name], mask)
 
 
 def test_a_flat_mask_is_for_all_channels_or_for_some() -> None:
-    mask = (noise(5, 6) > 0).astype(int)
+    mask = (floats(5, 6) > 0).astype(int)
     made = utils.create_feature_masks(FEATURES, {"conv": mask})
     np.testing.assert_array_equal(made["conv"], np.stack([mask] * 4))
     assert made["fc"].all()
@@ -72,7 +61,7 @@ def test_a_flat_mask_of_another_size_is_centred(size: tuple[int, int], wanted: l
 
 
 def test_a_larger_flat_mask_loses_its_rim() -> None:
-    large = noise(8, 9)
+    large = floats(8, 9)
     mask = utils.create_feature_masks(FEATURES, {"conv": large})["conv"]
     np.testing.assert_allclose(mask[0], large[1:6, 1:7], rtol=1e-6)
 

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from calling import Config, call, fail, succeed, unit_files
+from calling import Config, call, fail, net_of, succeed, unit_files
 from serving import Zoo
 
 pytestmark = pytest.mark.usefixtures("in_tmp_path")
@@ -23,7 +23,7 @@ def told(*arguments: str | Config) -> tuple[list[list[str]], str]:
 
 @pytest.fixture
 def every_method(tiny_config: Config, tiny_net: Path) -> Config:
-    generator = {key: str(tiny_net / f"generator.{key}") for key in ("prototxt", "caffemodel")}
+    generator = net_of(tiny_net, "generator")
     methods = ["gd", "lbfgs", "dgn_gd", "dgn_lbfgs"]
     return {**tiny_config, "methods": methods, "generator": generator}
 

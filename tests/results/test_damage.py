@@ -42,6 +42,7 @@ def files() -> dict[str, bytes]:
     return {name: path.read_bytes() for name, path in unit_files().items()}
 
 
+@pytest.mark.workflow
 def test_one_command_computes_them_again(finished: Project) -> None:
     before, wanted = files(), {unit: read_unit(finished.unit(unit)) for unit in (0, 3, 4)}
     for unit, damage in {0: truncate, 3: corrupt, 4: empty}.items():
@@ -67,6 +68,7 @@ def test_a_layer_file_that_is_not_made_yet_protects_none(finished: Project) -> N
     assert not finished.unit(1).exists()
 
 
+@pytest.mark.workflow
 def test_a_dry_run_leaves_them(finished: Project) -> None:
     truncate(finished.unit(1))
     before = files()
@@ -74,6 +76,7 @@ def test_a_dry_run_leaves_them(finished: Project) -> None:
     assert files() == before
 
 
+@pytest.mark.workflow
 def test_what_was_collected_while_it_was_whole_is_for_check_to_find(finished: Project) -> None:
     aged(finished.unit(1), truncate)
     assert "Nothing to be done" in finished.succeed()

@@ -26,13 +26,6 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return tmp_path_factory.mktemp("files")
 
 
-@pytest.fixture
-def unit_file(tmp_path: Path) -> Path:
-    path = tmp_path / "units" / "3.h5"
-    write_unit(path, unit_result(3))
-    return path
-
-
 @given(
     arrays(np.float32, (2, 3, 4, 3), elements=floats),
     arrays(np.float32, st.integers(0, 9), elements=floats),

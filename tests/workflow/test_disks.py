@@ -83,6 +83,7 @@ def test_what_is_shown_on_a_read_only_disk(command: str, disk: Disk, config: Con
     assert "there and right" in call("check", config).output
 
 
+@pytest.mark.workflow
 def test_a_run_on_a_full_disk_is_finished_by_the_next(disk: Disk, config: Config) -> None:
     project = Project(Path.cwd(), {**config, "batch": 2})
     disk.remount("size=48k")
@@ -99,6 +100,7 @@ def test_a_run_on_a_full_disk_is_finished_by_the_next(disk: Disk, config: Config
     succeed("check", "--config", "mine.yaml")
 
 
+@pytest.mark.workflow
 def test_a_run_on_a_read_only_disk(disk: Disk, config: Config) -> None:
     run_all(config)
     project = Project(Path.cwd(), config)

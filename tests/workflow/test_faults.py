@@ -11,6 +11,8 @@ from calling import succeed
 from killing import Watched
 from running import Config, Project
 
+pytestmark = pytest.mark.workflow
+
 LONG = {"gd": {"iter_n": 3000}}  # some seconds: it can be met at work
 
 

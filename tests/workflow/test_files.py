@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import pytest
 from calling import call, succeed
-from places import ROOT
 from running import Project
 
 from cnnpref.planning.files import KINDS, Kind
+
+pytestmark = pytest.mark.workflow
 
 
 @pytest.mark.parametrize("kind", KINDS, ids=lambda kind: kind.path)
@@ -22,11 +23,3 @@ def test_a_deleted_file_is_missing_and_made_again(kind: Kind, finished: Project)
     assert path.exists()
     succeed("check", "--config", "mine.yaml")
     assert "Nothing to be done" in finished.succeed()
-
-
-@pytest.mark.parametrize("kind", KINDS, ids=lambda kind: kind.path)
-def test_the_readme_tells_where_a_file_is(kind: Kind) -> None:
-    """By its path, or by its folder in place of all that is in it."""
-    readme = (ROOT / "workflow" / "README.md").read_text()
-    path = kind.path.replace("{name}", "<method>").replace("{", "<").replace("}", ">")
-    assert f"`{path}`" in readme or f"`{path.partition('/')[0]}/`" in readme

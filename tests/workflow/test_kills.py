@@ -8,11 +8,13 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from calling import succeed
+from calling import net_of, succeed
 from killing import Watched
 from running import Config, Project
 
 from cnnpref.results.unit_file import UnitResult, read_unit
+
+pytestmark = pytest.mark.workflow
 
 KILLS = 10
 ARRAYS = ("image", "image_best", "activation", "latent")
@@ -21,10 +23,7 @@ ARRAYS = ("image", "image_best", "activation", "latent")
 @pytest.fixture(scope="module")
 def config(tiny_net: Path) -> Config:
     """22 units in 8 batches; jobs of fc go on until another Snakemake has started."""
-    nets = {
-        section: {key: str(tiny_net / f"{name}.{key}") for key in ("prototxt", "caffemodel")}
-        for section, name in (("net", "tiny"), ("generator", "generator"))
-    }
+    nets = {"net": net_of(tiny_net), "generator": net_of(tiny_net, "generator")}
     options = {"gd": {"iter_n": 300}, "dgn_lbfgs": {"maxiter": 20}}
     layers = {"conv1": {}, "fc": {"options": {"gd": {"iter_n": 5000}}}}
     methods = {"methods": list(options), "options": options}

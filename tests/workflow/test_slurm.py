@@ -14,7 +14,10 @@ from running import ROOT, Config, Project
 from cnnpref.results.unit_file import check_unit
 
 lacking = why_not()
-pytestmark = pytest.mark.skipif(lacking is not None, reason=f"no Slurm here: {lacking}")
+pytestmark = [
+    pytest.mark.workflow,
+    pytest.mark.skipif(lacking is not None, reason=f"no Slurm here: {lacking}"),
+]
 
 PROFILE = str(ROOT / "workflow" / "profiles" / "slurm")
 # The profile's own pace is that of jobs that take hours.

@@ -15,6 +15,8 @@ from running import LAYER_FILE, Config, Project
 from cnnpref.results.layer_file import open_layer
 from cnnpref.results.unit_file import check_unit, read_unit
 
+pytestmark = pytest.mark.workflow
+
 
 def counts(output: str) -> dict[str, int]:
     """How many jobs of each kind there were, after Snakemake's table; batches count as generate."""
@@ -24,99 +26,87 @@ def counts(output: str) -> dict[str, int]:
 
 
 @pytest.fixture(scope="module")
-def small(tiny_net: Path) -> Config:
-    net = {name: str(tiny_net / f"tiny.{name}") for name in ("prototxt", "caffemodel")}
-    options = {"gd": {"iter_n": 3}}
-    return {"net": net, "layers": {"conv1": {"units": "0-3"}}, "batch": 2, "options": options}
-
-
-@pytest.fixture
-def fresh(tmp_path: Path, small: Config) -> Project:
-    return Project(tmp_path, small)
-
-
-@pytest.fixture(scope="module")
-def finished_once(tmp_path_factory: pytest.TempPathFactory, small: Config) -> Project:
-    project = Project(tmp_path_factory.mktemp("finished"), small)
+def made_once(tmp_path_factory: pytest.TempPathFactory, few_units: Config) -> Project:
+    project = Project(tmp_path_factory.mktemp("made"), few_units)
     project.succeed()
     return project
 
 
 @pytest.fixture
-def finished(finished_once: Project, tmp_path: Path) -> Project:
-    """A run that is done, to do something with."""
-    shutil.copytree(finished_once.folder, tmp_path, dirs_exist_ok=True)
-    return Project(tmp_path, finished_once.config)
+def made(made_once: Project, tmp_path: Path) -> Project:
+    """What Snakemake made of few units, to do something with."""
+    shutil.copytree(made_once.folder, tmp_path, dirs_exist_ok=True)
+    return Project(tmp_path, made_once.config)
 
 
-def test_one_command_makes_everything(finished: Project) -> None:
-    run = finished.folder / "results" / "mine"
-    made = {str(path.relative_to(run)) for path in run.rglob("*") if path.is_file()}
-    assert made >= {"index.html", "pages/conv1.html", "layers/conv1.h5", "sheets/conv1.png"}
-    assert finished.faults() == []
+def test_one_command_makes_everything(made: Project) -> None:
+    run = made.folder / "results" / "mine"
+    names = {str(path.relative_to(run)) for path in run.rglob("*") if path.is_file()}
+    assert names >= {"index.html", "pages/conv1.html", "layers/conv1.h5", "sheets/conv1.png"}
+    assert made.faults() == []
 
 
-def test_a_second_run_does_nothing(finished: Project) -> None:
-    assert "Nothing to be done" in finished.succeed()
+def test_a_second_run_does_nothing(made: Project) -> None:
+    assert "Nothing to be done" in made.succeed()
 
 
-def test_a_deleted_unit_is_one_job_and_comes_back_the_same(finished: Project) -> None:
-    path = finished.unit(2)
+def test_a_deleted_unit_is_one_job_and_comes_back_the_same(made: Project) -> None:
+    path = made.unit(2)
     before = read_unit(path)
     path.unlink()
-    assert counts(finished.succeed())["generate"] == 1
-    log = finished.log("conv1/*/2-3.log")
+    assert counts(made.succeed())["generate"] == 1
+    log = made.log("conv1/*/2-3.log")
     assert "conv1/gd: 1 of 2 units to do, 1 already valid" in log
     assert re.findall(r"unit (\d): ok", log) == ["2"]
     np.testing.assert_array_equal(read_unit(path).image, before.image)
     np.testing.assert_array_equal(read_unit(path).image_best, before.image_best)
 
 
-def test_another_batch_size_reruns_nothing(finished: Project) -> None:
-    assert "Nothing to be done" in finished.succeed(batch=3)
-    assert "Nothing to be done" in finished.succeed(batch=1)
+def test_another_batch_size_reruns_nothing(made: Project) -> None:
+    assert "Nothing to be done" in made.succeed(batch=3)
+    assert "Nothing to be done" in made.succeed(batch=1)
 
 
-def test_added_units_alone_are_computed(finished: Project) -> None:
-    output = finished.succeed(LAYER_FILE, layers={"conv1": {"units": "0-4"}}, batch=3)
+def test_added_units_alone_are_computed(made: Project) -> None:
+    output = made.succeed(LAYER_FILE, layers={"conv1": {"units": "0-4"}}, batch=3)
     assert counts(output) == {"generate": 1, "collect": 1}
-    assert "conv1/gd: 1 of 2 units to do, 1 already valid" in finished.log("conv1/*/3-4.log")
+    assert "conv1/gd: 1 of 2 units to do, 1 already valid" in made.log("conv1/*/3-4.log")
 
 
-def test_fewer_units_make_the_layer_file_anew(finished: Project) -> None:
-    output = finished.succeed(LAYER_FILE, layers={"conv1": {"units": "0-2"}})
+def test_fewer_units_make_the_layer_file_anew(made: Project) -> None:
+    output = made.succeed(LAYER_FILE, layers={"conv1": {"units": "0-2"}})
     assert counts(output) == {"collect": 1}
-    with open_layer(finished.folder / LAYER_FILE) as methods:
+    with open_layer(made.folder / LAYER_FILE) as methods:
         assert [row.unit for row in methods["gd"].rows()] == [0, 1, 2]
 
 
-def test_changed_options_go_beside_the_old_results_and_back(finished: Project) -> None:
-    before = finished.unit(0)
-    stamp, digest = before.stat().st_mtime_ns, finished.plan().series[0].digest
-    finished.succeed(LAYER_FILE, options={"gd": {"iter_n": 4}})
-    assert finished.unit(0).parent.parent == before.parent.parent
-    assert finished.unit(0) != before
-    assert finished.faults() == []
-    output = finished.succeed(LAYER_FILE, options={"gd": {"iter_n": 3}})
+def test_changed_options_go_beside_the_old_results_and_back(made: Project) -> None:
+    before = made.unit(0)
+    stamp, digest = before.stat().st_mtime_ns, made.plan().series[0].digest
+    made.succeed(LAYER_FILE, options={"gd": {"iter_n": 4}})
+    assert made.unit(0).parent.parent == before.parent.parent
+    assert made.unit(0) != before
+    assert made.faults() == []
+    output = made.succeed(LAYER_FILE, options={"gd": {"iter_n": 3}})
     assert counts(output) == {"collect": 1}
     assert before.stat().st_mtime_ns == stamp
-    with open_layer(finished.folder / LAYER_FILE) as methods:
+    with open_layer(made.folder / LAYER_FILE) as methods:
         assert methods["gd"].attributes["digest"] == digest
 
 
-def test_success_is_never_reported_over_stale_files(finished: Project) -> None:
+def test_success_is_never_reported_over_stale_files(made: Project) -> None:
     """Options change, one unit of a batch fails: no later run may call the old files right."""
-    finished.change(options={"gd": {"iter_n": 5}})
-    obstacle = finished.unit(1)
+    made.change(options={"gd": {"iter_n": 5}})
+    obstacle = made.unit(1)
     (obstacle / "in-the-way").mkdir(parents=True)
-    failed = finished.snakemake(LAYER_FILE)
+    failed = made.snakemake(LAYER_FILE)
     assert failed.returncode == 1
     assert "/1.h5: Is a directory" in failed.stderr
-    assert len(finished.faults()) == 1
-    assert check_unit(finished.unit(0)) is None  # its batch mate was written and kept
+    assert len(made.faults()) == 1
+    assert check_unit(made.unit(0)) is None  # its batch mate was written and kept
     shutil.rmtree(obstacle)
-    assert counts(finished.succeed(LAYER_FILE))["generate"] == 1
-    assert finished.faults() == []
+    assert counts(made.succeed(LAYER_FILE))["generate"] == 1
+    assert made.faults() == []
 
 
 def test_a_dry_run_counts_jobs_and_touches_nothing(fresh: Project) -> None:
@@ -175,21 +165,21 @@ def test_a_truncated_caffemodel_fails_its_jobs_with_a_clear_line(fresh: Project)
     assert not list(fresh.folder.rglob("*.h5"))
 
 
-def test_a_run_says_at_its_start_what_there_is_to_do(finished: Project) -> None:
-    for path in (finished.unit(2), finished.folder / LAYER_FILE):
+def test_a_run_says_at_its_start_what_there_is_to_do(made: Project) -> None:
+    for path in (made.unit(2), made.folder / LAYER_FILE):
         path.unlink()
     told = "results/mine: layers 1, methods 1, unit files 4 (3 there), jobs to compute the others 1"
-    assert finished.succeed(LAYER_FILE).count(told) == 1
-    assert told not in finished.succeed("--dry-run")
+    assert made.succeed(LAYER_FILE).count(told) == 1
+    assert told not in made.succeed("--dry-run")
 
 
-def test_a_report_has_the_sheets(finished: Project) -> None:
-    told = finished.succeed("--report", "report.zip")
+def test_a_report_has_the_sheets(made: Project) -> None:
+    told = made.succeed("--report", "report.zip")
     assert "WARNING" not in told
-    with zipfile.ZipFile(finished.folder / "report.zip") as report:
+    with zipfile.ZipFile(made.folder / "report.zip") as report:
         images = {Path(n).name: report.read(n) for n in report.namelist() if n.endswith(".png")}
         page = report.read("report/report.html").decode()
-    sheets = finished.folder / "results" / "mine" / "sheets"
+    sheets = made.folder / "results" / "mine" / "sheets"
     assert images == {
         "conv1.png": (sheets / "conv1.png").read_bytes(),
         "gd.png": (sheets / "conv1" / "gd.png").read_bytes(),

@@ -11,6 +11,8 @@ from places import ROOT
 from running import LAYER_FILE, Project
 from serving import Page, Zoo
 
+pytestmark = pytest.mark.workflow
+
 
 @pytest.fixture
 def project(zoo: Zoo) -> Project:

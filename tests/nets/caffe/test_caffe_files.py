@@ -10,6 +10,7 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 import torch
+from basics import noise
 from google.protobuf.descriptor_pb2 import FileDescriptorSet
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
@@ -28,10 +29,6 @@ SMALL = (  # its caffemodel has about 100 bytes
     + layer("slope", "PReLU", "plus", "prelu_param { channel_shared: true }")
 )
 SMALL_WEIGHTS: list[Any] = [("plus", "Bias", [[1, 2, 3]]), ("slope", "PReLU", [0.5])]
-
-
-def noise(*shape: int) -> npt.NDArray[np.float32]:
-    return np.random.default_rng(0).normal(size=shape).astype(np.float32)
 
 
 weights = arrays(np.float32, array_shapes(min_dims=0, max_dims=5, max_side=3))
@@ -67,7 +64,7 @@ def test_a_saved_net_is_the_same_net(tmp_path: Path) -> None:
 
 
 def test_a_written_caffemodel_is_one_to_caffes_schema(tmp_path: Path) -> None:
-    kernel, bias = noise(4, 3, 2, 2), noise(4)
+    kernel, bias = noise(4, 3, 2, 2).numpy(), noise(4).numpy()
     layers = [("a/b", "Convolution", [kernel, bias]), ("p", "PReLU", [np.float32(0.25)])]
     write_caffemodel(tmp_path / "net.caffemodel", "made", layers)
     net = caffemodel()
@@ -92,7 +89,7 @@ def test_every_encoding_of_weights_is_read(
 ) -> None:
     net = caffemodel(packed)
     entry = getattr(net, layers).add(name="fc", type=14 if layers == "layers" else "InnerProduct")
-    wanted = [noise(2, 3 * 8 * 9), noise(2)]
+    wanted = [noise(2, 3 * 8 * 9).numpy(), noise(2).numpy()]
     for array in wanted:
         blob = entry.blobs.add()
         getattr(blob, values).extend(array.ravel().tolist())

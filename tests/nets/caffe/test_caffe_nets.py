@@ -8,6 +8,7 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 import torch
+from basics import noise
 from places import SHARED
 from prototxts import INPUT, caffemodel, layer, load, refusal
 from torch import Tensor
@@ -21,7 +22,7 @@ FC = "inner_product_param { num_output: 2 weight_filler { value: 0.1 } }"
 
 
 def images(number: int) -> Tensor:
-    return torch.randn(number, 3, 8, 9, generator=torch.Generator().manual_seed(number))
+    return noise(number, 3, 8, 9, seed=number)
 
 
 def in_place(name: str, kind: str, parameters: str = "") -> str:

@@ -5,7 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
-from live_checks import gradient, noise
+from basics import noise
+from live_checks import gradient
 from prototxts import layer, load
 from torch import Tensor
 
@@ -132,7 +133,7 @@ def first(net: CaffeNet, images: Tensor, name: str) -> tuple[Tensor, Tensor]:
 @pytest.mark.parametrize("declared", [1, 2])
 @pytest.mark.parametrize("text", TEXTS)
 def test_an_image_has_the_same_values_alone_in_company_and_twice(text: str, declared: int) -> None:
-    net, images = made(text, declared), 2 * noise((3, 3, 8, 9)).clip(-2, 2)
+    net, images = made(text, declared), 2 * noise(3, 3, 8, 9).clip(-2, 2)
     images = images.abs() if '"Embed"' in text else images
     assert net.layers
     assert not net.refused
@@ -148,7 +149,7 @@ def test_batch_statistics_are_those_of_each_image() -> None:
     """As in a batch of 1; Caffe's are those of the images that are there."""
     net, images = (
         made(x("BatchNorm", "batch_norm_param { use_global_stats: false }")),
-        noise((3, 3, 8, 9)),
+        noise(3, 3, 8, 9),
     )
     got = net.activations(images, "x").numpy()
     mean, variance = (f(images.numpy(), (2, 3), keepdims=True) for f in (np.mean, np.var))
@@ -183,13 +184,13 @@ def test_layers_above_one_that_mixes_images_are_refused(text: str) -> None:
     assert net.refused["above"] == "it depends on layer 'x', which cannot be computed"
     with pytest.raises(UserError, match="layer 'above' of the net 'made' cannot be computed: it"):
         net.layer_shape("above")
-    assert net.activations(noise((5, 3, 8, 9)), "conv").shape == (5, 3, 7, 8)
+    assert net.activations(noise(5, 3, 8, 9), "conv").shape == (5, 3, 7, 8)
 
 
 @pytest.mark.parametrize("kind", ["Scale", "Bias"])
 def test_weights_along_a_batch_of_one_are_those_of_every_image(kind: str) -> None:
     net = made(x(kind, f"{kind.lower()}_param {{ axis: 0 num_axes: 2 }}"))
-    weight, images = next(net.parameters()), noise((2, 3, 8, 9))
+    weight, images = next(net.parameters()), noise(2, 3, 8, 9)
     weights = weight.reshape(1, 3, 1, 1)
     wanted = images * weights if kind == "Scale" else images + weights
     torch.testing.assert_close(net.activations(images, "x"), wanted)

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from basics import noise
 from fork_layers import close
 from prototxts import INPUT, layer, load, refusal
 from torch import Tensor
@@ -100,7 +101,7 @@ def two(second: str = "dim: 1 dim: 3", **arguments: Any) -> CaffeNet:
 
 
 def images(number: int = 3) -> Tensor:
-    return torch.randn(number, 3, 8, 9, generator=torch.Generator().manual_seed(4))
+    return noise(number, 3, 8, 9, seed=4)
 
 
 def test_inputs_beside_the_image_are_zeros_or_given() -> None:

@@ -11,8 +11,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from basics import noise, refusal
 from live_caffe import FORCE, Aborted, Pair, pair
-from live_checks import BRANCHED, check, gradient, image, noise, refusal
+from live_checks import BRANCHED, check, gradient, image
 from prototxts import layer
 from small import GENERATOR, NET
 
@@ -29,11 +30,6 @@ ALL = [*LINKED, "named", "bare"]
 def of_kinds(kinds: list[str]) -> pytest.MarkDecorator:
     """Run a test on live nets that show no more than these."""
     return pytest.mark.parametrize("kind", kinds, scope="module")
-
-
-@pytest.fixture(scope="module")
-def small(kind: str, tmp_path_factory: pytest.TempPathFactory) -> Pair:
-    return pair(tmp_path_factory.mktemp("small"), FORCE + NET, kind)
 
 
 @pytest.fixture(scope="module")
@@ -113,7 +109,7 @@ def test_a_pass_may_start_in_the_middle(branched: Pair) -> None:
     for shapes, wanted in starts:
         results = []
         for net in (branched.net, branched.ours):
-            given = {n: noise((2, *s)).requires_grad_() for n, s in shapes.items()}
+            given = {n: noise(2, *s).requires_grad_() for n, s in shapes.items()}
             blob = net.forward(given, [wanted])[wanted]
             results.append([blob, *(gradient(blob, x) for x in given.values())])
         for mine, theirs in zip(*results, strict=True):
@@ -122,9 +118,9 @@ def test_a_pass_may_start_in_the_middle(branched: Pair) -> None:
 
 @of_kinds(PRIVATE)
 def test_what_is_needed_must_be_given(branched: Pair) -> None:
-    forward, trunk = branched.net.forward, noise((1, 4, 9, 8))
+    forward, trunk = branched.net.forward, noise(1, 4, 9, 8)
     assert "give its input 'image' too" in refusal(forward, {"trunk": trunk}, ["fc"])
-    first = noise((1, 2, 9, 8))
+    first = noise(1, 2, 9, 8)
     assert "give its input 'second' too" in refusal(
         forward, {"image": image(branched.net), "first": first}, ["fc"]
     )
@@ -132,7 +128,7 @@ def test_what_is_needed_must_be_given(branched: Pair) -> None:
     assert "unknown blob of 'pycaffe': 'trunc' (did you mean 'trunk'?)" in message
     assert "there are: image, trunk" in message
     assert "unknown layer 'trunk'" in refusal(branched.net.activations, trunk, "trunk")
-    wide = noise((1, 3, 9, 9))
+    wide = noise(1, 3, 9, 9)
     message = refusal(branched.net.activations, wide, "fc")
     assert message == "blob 'image' of net 'pycaffe' has shape [3, 9, 8], got [3, 9, 9]"
 
@@ -145,7 +141,7 @@ def test_diffs_left_in_other_branches_do_not_count(branched: Pair) -> None:
     wanted = gradient(ours.activations(x, "left"), x)
     gradient(net.activations(y, "fc"), y)  # leaves diffs everywhere
     values = live.forward(end="left")["left"]
-    live.blobs["left"].diff[...] = noise(values.shape, 9)
+    live.blobs["left"].diff[...] = noise(*values.shape, seed=9)
     stale = torch.tensor(live.backward(start="left")["image"])
     assert (stale - wanted).abs().max() > 0.1 * wanted.abs().max()
     check(gradient(net.activations(y, "left"), y), wanted)
@@ -266,7 +262,7 @@ def test_a_fixed_batch_is_kept(kind: str, tmp_path: Path) -> None:
     with pytest.raises(Aborted):
         live.forward()
     live.blobs["feat"].reshape(1, 16)
-    z, y = noise((3, 16)).requires_grad_(), noise((3, 16)).requires_grad_()
+    z, y = noise(3, 16).requires_grad_(), noise(3, 16).requires_grad_()
     found, wanted = (n.forward({"feat": a}, ["made"])["made"] for n, a in ((net, z), (ours, y)))
     check(found, wanted)
     check(gradient(found, z), gradient(wanted, y))
@@ -278,7 +274,7 @@ def test_a_fixed_batch_is_kept(kind: str, tmp_path: Path) -> None:
 def test_a_fixed_batch_of_several_is_filled_up(kind: str, tmp_path: Path, rows: int) -> None:
     text = FORCE + GENERATOR.replace("{ dim: 1 ", "{ dim: 2 ")
     ours, _, net = pair(tmp_path, text, kind)
-    z, y = noise((rows, 16)).requires_grad_(), noise((rows, 16)).requires_grad_()
+    z, y = noise(rows, 16).requires_grad_(), noise(rows, 16).requires_grad_()
     found, wanted = (n.forward({"feat": a}, ["made"])["made"] for n, a in ((net, z), (ours, y)))
     check(found, wanted)
     check(gradient(found, z), gradient(wanted, y))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from functools import cache
 from pathlib import Path
 from types import SimpleNamespace
@@ -11,6 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from basics import refusal
 from live_caffe import FORCE, Classifier, Net, Pair, pair
 from live_public import FLAVOURS, public
 from places import SHARED
@@ -25,7 +25,6 @@ from cnnpref import (
     utils,
 )
 from cnnpref.ascent.variables import Generator
-from cnnpref.errors import UserError
 from cnnpref.jobs.act_range import activation_range
 from cnnpref.methods import METHODS, resolve
 
@@ -49,11 +48,6 @@ FACES = {
 @pytest.fixture(scope="module")
 def kind() -> str:
     return "rc3"
-
-
-@pytest.fixture(scope="module")
-def small(kind: str, tmp_path_factory: pytest.TempPathFactory) -> Pair:
-    return pair(tmp_path_factory.mktemp("small"), FORCE + NET, kind)
 
 
 @pytest.fixture(scope="module")
@@ -93,13 +87,6 @@ def test_a_mean_image_is_averaged_and_another_mean_can_be_given(tmp_path: Path) 
     assert cnnpref.load_pycaffe(live).space.mean == pytest.approx(mean.mean((1, 2)))
     assert cnnpref.load_pycaffe(live, mean=[1, 2, 3]).space.mean == (1, 2, 3)
     assert "3 values or channels (BGR) wanted" in refusal(cnnpref.load_pycaffe, live, [1, 2])
-
-
-def refusal(function: Callable[..., Any], *arguments: Any) -> str:
-    with pytest.raises(UserError) as caught:
-        function(*arguments)
-    assert "\n" not in str(caught.value)
-    return str(caught.value)
 
 
 @pytest.mark.parametrize(

@@ -7,8 +7,9 @@ from typing import Any
 
 import pytest
 import torch
+from basics import noise, refusal
 from live_caffe import FORCE, Pair, pair
-from live_checks import BRANCHED, check, gradient, image, noise, refusal
+from live_checks import BRANCHED, check, gradient, image
 from live_public import public
 from prototxts import layer
 from small import NET
@@ -101,7 +102,7 @@ def test_without_names_a_blob_may_be_taken_for_a_layer_until_it_is_used(bare: Pa
 @pytest.mark.parametrize("kind", ["bare", "named", "linked"])
 def test_passes_start_at_the_inputs(tmp_path: Path, kind: str) -> None:
     net = pair(tmp_path, FORCE + BRANCHED, kind).net
-    assert refusal(net.forward, {"sum": noise((1, 4, 9, 8))}, ["fc"]) == (
+    assert refusal(net.forward, {"sum": noise(1, 4, 9, 8)}, ["fc"]) == (
         "the pycaffe net runs from its inputs alone, 'image', not from blob 'sum'; give an input, "
         "or read its files with load_caffe"
     )
@@ -114,7 +115,7 @@ def test_of_two_inputs(tmp_path: Path, kind: str) -> None:
     more = 'input: "other" input_shape { dim: 1 dim: 9 }\n'
     more = NET.replace("layer {", more + "layer {", 1) + layer("both", "Eltwise", ["fc", "other"])
     ours, _, net = pair(tmp_path, FORCE + more, kind)
-    given = {"data": noise((2, 3, 20, 20)), "other": noise((2, 9))}
+    given = {"data": noise(2, 3, 20, 20), "other": noise(2, 9)}
     check(net.forward(given, ["both"])["both"], ours.forward(given, ["both"])["both"])
     assert "give its input 'other' too" in refusal(net.forward, {"data": given["data"]}, ["both"])
     if kind == "linked":
@@ -157,7 +158,7 @@ def test_no_other_failure_of_a_pass_is_passed_over(tmp_path: Path, error: Except
 
 def test_a_classifier_needs_no_more_than_a_mean(tmp_path: Path) -> None:
     ours, live, _ = pair(tmp_path, FORCE + NET, "rc3")
-    live.transformer = type("Transformer", (), {"mean": {"data": noise((3, 20, 20)).numpy() + 110}})
+    live.transformer = type("Transformer", (), {"mean": {"data": noise(3, 20, 20).numpy() + 110}})
     for kind in ("bare", "linked"):
         net = cnnpref.load_pycaffe(public(live, kind))
         wanted = torch.from_numpy(live.transformer.mean["data"]).mean((1, 2))

@@ -2,22 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any
 
 import pytest
 import torch
+from basics import refusal
 from modules import SHAPE, Plain, Residual, Vit, seeded
 from torch import Tensor, nn
 
 import cnnpref
-
-
-def refusal(act: Callable[[], object]) -> str:
-    with pytest.raises(cnnpref.UserError) as caught:
-        act()
-    assert "\n" not in str(caught.value)
-    return str(caught.value)
 
 
 def failure(module: Any, shape: Any = SHAPE, **options: Any) -> str:

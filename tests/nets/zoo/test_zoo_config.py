@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from calling import call, fail, succeed
+from calling import call, fail, net_of, succeed
 from places import ROOT
 from planning import message
 from serving import Page, Zoo
@@ -98,7 +98,7 @@ def test_pixels_need_no_generator(zoo: Zoo, config: Config) -> None:
 
 
 def test_the_net_is_the_same_as_by_its_files(config: Config, tiny_net: Path) -> None:
-    files = {key: str(tiny_net / f"tiny.{key}") for key in ("prototxt", "caffemodel")}
+    files = net_of(tiny_net)
     succeed("generate", config, "--method", "gd")
     by_files = {**config, "run": "files", "net": {**files, "mean": [104, 117, 123]}}
     succeed("generate", by_files, "--method", "gd")
