@@ -147,15 +147,16 @@ def _solve(
 
 def _solution(task: Task, optimum: Optimum) -> Solution:
     """Images and honest scores: both iterates are evaluated as they are, without jitter."""
-    last, best = task.activation(optimum.x), task.activation(optimum.best)
-    better = torch.where(per_row(last > best, optimum.x), optimum.x, optimum.best)
+    (last, worth), (best, best_worth) = map(task.activation, (optimum.x, optimum.best))
+    is_better = worth > best_worth
+    better = torch.where(per_row(is_better, optimum.x), optimum.x, optimum.best)
     traces = optimum.values.cpu().numpy()
     return Solution(
         images=task.variables.images(optimum.x),
         images_best=task.variables.images(better),
         activations=[trace[~np.isnan(trace)] for trace in traces],
         scores=last.cpu().numpy(),
-        scores_best=torch.maximum(last, best).cpu().numpy(),
+        scores_best=torch.where(is_better, last, best).cpu().numpy(),
         status=optimum.status,
         latents=task.variables.latents(optimum.x),
         importance=_bytes(task.importance),

@@ -137,6 +137,13 @@ class Objective:
         """
         return (targets * self.weight).sum(1), (targets.detach() * self.member).sum(1)
 
+    def worth(self, score: Tensor, activation: Tensor) -> Tensor:
+        """By which images are compared, larger is better, (B,).
+
+        The activation; where some of a row's weights are negative, what is maximised.
+        """
+        return torch.where((self.weight >= 0).all(1), activation, score.detach())
+
     def identity(self, row: int) -> bytes:
         """A digest of one target: the layer, the units, the weights; not its place in the batch."""
         member = self.member[row] > 0

@@ -18,7 +18,8 @@ class Solution:
 
     Attributes:
         images: last iterates, float32 (B, H, W, 3), RGB, 0..255 scale, not clipped.
-        images_best: of all evaluated iterates and the last, the one of the highest activation.
+        images_best: of all evaluated iterates and the last, the one of the highest activation; the
+            lowest where the target's weight is negative.
         activations: the trace of each unit, one float32 per evaluation, before the update.
         scores, scores_best: activation of `images` and of `images_best` as they are, (B,).
         status: one per unit.

@@ -150,7 +150,8 @@ class Task:
                 "its gradient is zero everywhere; choose another layer"
             )
         (gradient,) = torch.autograd.grad(-score.sum(), x)
-        return Evaluation(activation, -score.detach(), gradient)
+        worth = self._of(tuple(rows))[1].worth(score, activation)
+        return Evaluation(activation, -score.detach(), gradient, worth)
 
     def score(self, net_input: Tensor) -> tuple[Tensor, Tensor]:
         """What to maximise and what to report of all rows, (B,) each; differentiable."""
@@ -158,9 +159,10 @@ class Task:
         return objective.score(readout(net_input))
 
     @torch.no_grad()
-    def activation(self, x: Tensor) -> Tensor:
-        """The activations (B,) of all rows alone."""
-        return self._score(x, range(len(x)))[1]
+    def activation(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        """The activations of all rows, and by what images are compared, (B,) each."""
+        score, activation = self._score(x, range(len(x)))
+        return activation, self.objective.worth(score, activation)
 
     def _score(self, x: Tensor, rows: Sequence[int]) -> tuple[Tensor, Tensor]:
         _, objective, readout = self._of(tuple(rows))

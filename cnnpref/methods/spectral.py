@@ -207,7 +207,7 @@ class _Run:
         gradient, sensitivity = torch.autograd.grad(-score.sum(), [x, images])
         size = sensitivity.abs().mean(1)
         self.sensitivity = size if self.sensitivity is None else self.sensitivity + size
-        return Evaluation(activation, -score.detach(), gradient)
+        return Evaluation(activation, -score.detach(), gradient, activation)
 
     def gate(self, t: int) -> Tensor | None:
         """From coarse to fine."""

@@ -35,6 +35,7 @@ class Record:
         activations: Sequence[float],
         losses: Sequence[float],
         slopes: Sequence[float],
+        worths: Sequence[float],
     ) -> list[bool]:
         """Take down an evaluation of some rows.
 
@@ -44,6 +45,7 @@ class Record:
             activations: what is reported.
             losses: what is minimised.
             slopes: some measure of the gradients, 0 only where all of a gradient is 0.
+            worths: by which iterates are compared, larger is better.
 
         Returns:
             Whether each of the rows has been finite so far.
@@ -56,8 +58,8 @@ class Record:
             if self._finite[row]:
                 self._moved[row] |= slopes[place] != 0
                 self._traces[row].append(activations[place])
-                if activations[place] > self._peak[row]:
-                    self._peak[row] = activations[place]
+                if worths[place] > self._peak[row]:
+                    self._peak[row] = worths[place]
                     better.append(place)
         self._best[[rows[place] for place in better]] = x[better]
         return [self._finite[row] for row in rows]

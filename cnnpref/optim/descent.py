@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from cnnpref.optim._trace import Trace
-from cnnpref.optim.problem import Evaluate, Observe, Optimum, per_row
+from cnnpref.optim.problem import Evaluate, Evaluation, Observe, Optimum, per_row
 from cnnpref.optim.schedule import Linear
 
 _CHECK_EVERY = 10  # iterations between looks at whether any row still runs: a look stalls a GPU
@@ -58,7 +58,7 @@ def descend(
     """`rate.iterations` times v = momentum * v + g; x = x - rate * v.
 
     Args:
-        evaluate: values and gradients; larger values count as better.
+        evaluate: values and gradients.
         x: start, (B, ...).
         rate: schedule of the step length; as long as there are iterations.
         momentum: schedule of the share of the last step that is kept.
@@ -72,16 +72,18 @@ def descend(
     """
     record, v = _Record(x, rate.iterations, patience), torch.zeros_like(x)
     rows: Sequence[int] = range(len(x))
-    values, g, size = x.new_zeros(len(x)), torch.zeros_like(x), x.new_zeros(len(x))
+    nothing, size = x.new_zeros(len(x)), x.new_zeros(len(x))
+    found = Evaluation(nothing, nothing, torch.zeros_like(x), nothing)
     x, spare, moved, portions = x.clone(), torch.empty_like(x), torch.empty_like(x), _portions(x)
     for t in range(rate.iterations):
         for part in portions if steps.shift else ():
             moved[part] = _moved(steps.shift, x[part], t, part)
         seen = moved if steps.shift else x
-        values, g = _evaluated(evaluate, seen, rows, values, g)
+        found = _evaluated(evaluate, seen, rows, found)
+        g = found.gradient
         for part in portions:
             size[part] = g[part].flatten(1).abs().mean(1)
-        running = record.add_iterate(t, x, values, size)
+        running = record.add_iterate(t, x, found, size)
         scale = torch.where(size > 0, size, 1) if normalise else torch.ones_like(size)
         now = _Iteration(t, rate(t), momentum(t), scale, steps)
         for part in portions:
@@ -89,7 +91,7 @@ def descend(
         _overwrite(spare, ~running, x)
         x, spare = spare, x
         if observe:
-            observe(t + 1, x, values)
+            observe(t + 1, x, found.activation)
         if patience and t % _CHECK_EVERY == 0:
             rows = running.nonzero()[:, 0].tolist()
             if not rows:
@@ -117,15 +119,14 @@ def _overwrite(x: Tensor, mask: Tensor, source: Tensor) -> None:
 
 
 def _evaluated(
-    evaluate: Evaluate, x: Tensor, rows: Sequence[int], values: Tensor, g: Tensor
-) -> tuple[Tensor, Tensor]:
-    """Values and gradients of the rows that still run; the others keep what they had."""
+    evaluate: Evaluate, x: Tensor, rows: Sequence[int], before: Evaluation
+) -> Evaluation:
+    """Of the rows that still run; the others keep what they had."""
     if len(rows) == len(x):
-        values, _, g = evaluate(x, rows)
-        return values, g
+        return evaluate(x, rows)
     places = torch.tensor(rows, device=x.device)
-    some, _, slopes = evaluate(x[places], rows)
-    return values.index_copy(0, places, some), g.index_copy(0, places, slopes)
+    pairs = zip(before, evaluate(x[places], rows), strict=True)
+    return Evaluation(*(old.index_copy(0, places, new) for old, new in pairs))
 
 
 class _Iteration(NamedTuple):
@@ -168,12 +169,12 @@ class _Record(Trace):
         self.best, self.peak = x.clone(), torch.full((len(x),), -torch.inf, device=x.device)
         self.risen = torch.zeros_like(self.peak)  # iteration of the highest value
 
-    def add_iterate(self, t: int, x: Tensor, values: Tensor, size: Tensor) -> Tensor:
+    def add_iterate(self, t: int, x: Tensor, found: Evaluation, size: Tensor) -> Tensor:
         """Take down iteration t; say which rows still run, (B,)."""
         rising = self.risen + self.patience >= t if self.patience else None
-        running = self.add(t, values, size, rising)
-        better = running & (values > self.peak)
-        self.peak = torch.where(better, values, self.peak)
+        running = self.add(t, found.activation, size, rising)
+        better = running & (found.worth > self.peak)
+        self.peak = torch.where(better, found.worth, self.peak)
         self.risen = torch.where(better, t, self.risen)
         _overwrite(self.best, better, x)
         return running

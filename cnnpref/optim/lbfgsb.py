@@ -132,9 +132,10 @@ class _Solver:
         found = self._evaluate(x, rows)
         point = self._box.point(points, _wide(found.gradient).neg_())
         slopes = -torch.linalg.vecdot(point.descent, point.descent if way is None else way)
-        numbers = (found.activation, found.loss, slopes, point.steepness())
-        activations, *judged = torch.stack([n.double() for n in numbers]).tolist()
-        finite = self._record.add(rows, x, activations, *judged[:2])
+        numbers = (found.activation, found.worth, found.loss, slopes, point.steepness())
+        activations, worths, *judged = torch.stack([n.double() for n in numbers]).tolist()
+        losses, slopes_told, _ = judged
+        finite = self._record.add(rows, x, activations, losses, slopes_told, worths)
         return point, list(zip(finite, *judged, strict=True))
 
     def _settle(self) -> None:

@@ -15,14 +15,16 @@ class Evaluation(NamedTuple):
     """One pass over a batch of B problems.
 
     Attributes:
-        activation: what is reported, larger is better, (B,).
+        activation: what is reported, (B,).
         loss: what is minimised, (B,).
         gradient: of the loss, (B, ...) like the variables.
+        worth: by which iterates are compared, larger is better, (B,).
     """
 
     activation: Tensor
     loss: Tensor
     gradient: Tensor
+    worth: Tensor
 
 
 @dataclass(frozen=True)

@@ -120,9 +120,11 @@ def _next_round(inbox: Queue[_Problem], running: list[_Problem]) -> list[_Proble
 
 def _answer(problems: list[_Problem], record: Record, points: Tensor, found: Evaluation) -> None:
     sizes = found.gradient.flatten(1).abs().amax(1).tolist()
-    activations, losses = found.activation.tolist(), found.loss.tolist()
+    told = (found.activation, found.loss, found.worth)
+    activations, losses, worths = (each.tolist() for each in told)
     gradients = found.gradient.double().cpu().flatten(1).numpy()
-    record.add([problem.row for problem in problems], points, activations, losses, sizes)
+    rows = [problem.row for problem in problems]
+    record.add(rows, points, activations, losses, sizes, worths)
     for problem, loss, gradient in zip(problems, losses, gradients, strict=True):
         problem.answer.put((loss, gradient))
 

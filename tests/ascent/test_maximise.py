@@ -189,3 +189,18 @@ def test_the_observer_sees_what_is_returned(net: CaffeNet, generator: Generator)
         assert len(moments) == max(map(len, solution.activations))
         if method == "gd":
             assert np.array_equal(moments[-1][1], solution.images)
+
+
+@pytest.mark.parametrize("method", ["gd", "lbfgs", "dgn_gd", "dgn_lbfgs"])
+def test_the_best_image_of_a_unit_driven_down_is_the_one_of_its_lowest_activation(
+    net: CaffeNet, generator: Generator, method: str
+) -> None:
+    options = resolve(method, "higher", SHORT[method])
+    target = cnnpref.Objective.units(net, "fc", [0, 1, 2], weight=-1.0)
+    solution = cnnpref.maximise(net, target, method, options, generator=generator)
+    assert (solution.scores_best <= solution.scores).all()
+    seen = net.activations(torch.from_numpy(net.space.encode(solution.images_best)), "fc")
+    assert seen[[0, 1, 2], [0, 1, 2]].numpy() == pytest.approx(solution.scores_best, rel=1e-4)
+    if method != "gd":  # whose trace is of images that were shifted
+        lowest = [trace.min() for trace in solution.activations]
+        assert (solution.scores_best <= np.array(lowest) + 1e-3).all()

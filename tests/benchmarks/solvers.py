@@ -167,7 +167,7 @@ def cost(rows: int, size: int, solvers: Sequence[str]) -> Iterator[float]:
         gradient[:, 1:] += 0.02 * bend
         gradient[:, :-1] -= 0.02 * bend
         spent += time.process_time() - began
-        return Evaluation(-loss, loss, gradient)
+        return Evaluation(-loss, loss, gradient, -loss)
 
     start, bounds = wishes.roll(1, 1).clamp(0, 255), (torch.zeros(size), torch.full((size,), 255.0))
     for solver in solvers:

@@ -23,7 +23,7 @@ def run(rows: Sequence[int], steps: int = 25, spoil: int | None = None) -> Optim
         loss = (off**2).sum(1)
         if spoil is not None and t == 10:
             loss[spoil] = torch.nan
-        return Evaluation(-loss, loss, 2 * off)
+        return Evaluation(-loss, loss, 2 * off, -loss)
 
     def project(x: Tensor, t: int) -> Tensor:
         return x.clamp(max=2.0) if t % 2 else x
@@ -62,7 +62,7 @@ def test_a_row_that_is_not_finite_stays_where_it_was() -> None:
 
 def test_a_row_without_gradient_is_told() -> None:
     still = minimise(
-        lambda x, _t: Evaluation(x.sum(1), -x.sum(1), torch.zeros_like(x)),
+        lambda x, _t: Evaluation(x.sum(1), -x.sum(1), torch.zeros_like(x), x.sum(1)),
         START,
         lambda _t: 1.0,
         3,

@@ -22,7 +22,7 @@ def climb(wishes: Tensor, asked: list[list[int]]) -> Optimum:
         asked.append(list(rows))
         off = x - wishes[list(rows)]
         values = -(off**2).sum(1)
-        return Evaluation(values, -values, 2 * off)
+        return Evaluation(values, -values, 2 * off, values)
 
     rate, momentum = Linear(0.1, 0.1, STEPS), Linear(0.0, 0.0, STEPS)
     return descend(evaluate, torch.zeros_like(wishes), rate, momentum, Steps(), patience=5)

@@ -28,7 +28,7 @@ def evaluating(loss: Loss) -> Evaluate:
         x = x.detach().requires_grad_()
         values = loss(x, torch.tensor(rows))
         (gradient,) = torch.autograd.grad(values.sum(), x)
-        return Evaluation(-values.detach(), values.detach(), gradient)
+        return Evaluation(-values.detach(), values.detach(), gradient, -values.detach())
 
     return evaluate
 
