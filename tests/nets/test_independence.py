@@ -154,3 +154,35 @@ def test_generators(tmp_path: Path) -> None:
         part = net.part(source, "made", box)
         told = refusal(partial(check_part, net, source, "made", part))
         assert told.startswith("layer 'mix' of the net 'maker' gives an image other values beside")
+
+
+@pytest.mark.parametrize("kept", [False, True])
+def test_statistics_of_a_batch_are_those_of_each_image(kept: bool) -> None:
+    """Of a normalisation without statistics, or with some that are not used."""
+
+    class Own(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.conv, self.norm = nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4, track_running_stats=kept)
+            self.fc = nn.Linear(784, 5)
+
+        def forward(self, x: Tensor) -> Tensor:
+            x = self.conv(x)
+            return self.fc((self.normalise(x) if kept else self.norm(x)).flatten(1))
+
+        def normalise(self, x: Tensor) -> Tensor:
+            kept = self.norm.running_mean, self.norm.running_var
+            return F.batch_norm(x, *kept, self.norm.weight, training=True)
+
+    module, random = Own(), torch.Generator().manual_seed(0)
+    net, x = cnnpref.load_torch(module, SHAPE), torch.rand(3, *SHAPE, generator=random)
+    before = [value.clone() for value in module.buffers()]
+    found = net.activations(x, "fc")
+    assert all(map(torch.equal, before, module.buffers()))
+    with torch.no_grad():
+        torch.testing.assert_close(found, torch.cat([module(image[None]) for image in x]))
+    for name in net.layers:
+        units(net, name)
+    norm = "batch_norm" if kept else "norm"
+    assert net.layers[norm] == (4, 14, 14)
+    assert net.receptive_field(norm) == (0, 0, 16, 16)
