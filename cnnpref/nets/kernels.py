@@ -104,3 +104,19 @@ def linear(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
     weight = F.pad(weight, (0, inputs, 0, outputs))
     bias = None if bias is None else F.pad(bias, (0, outputs))
     return F.linear(F.pad(x, (0, inputs, 0, rows)), weight, bias)[: sizes[0], : sizes[2]]
+
+
+def batch_norm(
+    input: Tensor,  # noqa: A002  (the names are those of `F.batch_norm`)
+    running_mean: Tensor | None,
+    running_var: Tensor | None,
+    weight: Tensor | None = None,
+    bias: Tensor | None = None,
+    training: bool = False,
+    momentum: float = 0.1,
+    eps: float = 1e-5,
+) -> Tensor:
+    """`F.batch_norm`, but where it takes the statistics of a batch each image has its own."""
+    if training:
+        return F.instance_norm(input, weight=weight, bias=bias, eps=eps)
+    return F.batch_norm(input, running_mean, running_var, weight, bias, False, momentum, eps)

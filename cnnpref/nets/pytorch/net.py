@@ -20,6 +20,8 @@ from cnnpref.nets.pytorch.passes import AbsentError, Done, PartialPass, Pass
 from cnnpref.nets.pytorch.readout import smallest_readout
 from cnnpref.nets.readout import Readout
 
+_MOST = 4  # channels of images; of more, they are a generator's features
+
 
 class TorchNet(Net):
     """A module as a Net; made by `load_torch`."""
@@ -175,8 +177,8 @@ class TorchNet(Net):
 def load_torch(
     module: nn.Module,
     input_shape: Sequence[int],
-    mean: Sequence[float] = (0.0, 0.0, 0.0),
-    std: Sequence[float] = (1.0, 1.0, 1.0),
+    mean: Sequence[float] | None = None,
+    std: Sequence[float] | None = None,
     device: str | torch.device | None = None,
     name: str | None = None,
     space: InputSpace | None = None,
@@ -189,14 +191,16 @@ def load_torch(
     with respect to the input exists; modules that do not give one tensor are left out.
 
     The module is not changed: each pass puts it in eval mode with parameters that need no gradient,
-    watches it by forward hooks, and restores what was. It must give each image of a batch its own
-    result, whatever the batch. (On a CPU, PyTorch computes attention, and convolutions on maps of
-    a pixel, in another order for few images: their values then differ by 1e-7 of the largest.)
+    watches it by forward hooks, and restores what was. Where a batch normalisation takes the
+    statistics of a batch, each image has its own; other code must give each image of a batch its
+    own result, whatever the batch. (On a CPU, PyTorch computes attention, and convolutions on maps
+    of a pixel, in another order for few images: their values then differ by 1e-7 of the largest.)
 
     Args:
         module: its `forward` takes the images (N, *input_shape), float32, and gives anything.
-        input_shape: (3, H, W) of the images; (n,) or (C, H, W) for a generator.
-        mean: what is subtracted from the images, red, green, blue, on the scale 0..1;
+        input_shape: (C, H, W) of the images, RGB for C = 3; (n,) or (C, H, W) for a generator.
+        mean: what is subtracted from the images, a number for each channel, on the scale 0..1; of
+            a generator, from those that it makes.
         std: what they are divided by then. By default the module takes images in 0..1.
         device: where it computes, and where the module must be: "cpu", "cuda:1"; None is wherever
             its parameters are.
@@ -213,24 +217,41 @@ def load_torch(
     _require_python(title, module)
     shape = _checked_shape(title, input_shape)
     place = _place(title, module, device)
-    return TorchNet(module, shape, space or input_space(mean, std), place, title)
+    return TorchNet(module, shape, space or input_space(shape, mean, std), place, title)
 
 
-def input_space(mean: Sequence[float], std: Sequence[float]) -> InputSpace:
+def input_space(
+    shape: Shape, mean: Sequence[float] | None = None, std: Sequence[float] | None = None
+) -> InputSpace:
     """The space of images `(rgb / 255 - mean) / std`.
 
+    Args:
+        shape: of the images; or of features, from which images of 3 channels are made.
+        mean: of each channel; None is 0.
+        std: of each channel; None is 1.
+
     Raises:
-        UserError: not three finite numbers each; a standard deviation is not above 0.
+        UserError: not a finite number for each channel; a standard deviation is not above 0.
     """
-    for what, values in (("mean", mean), ("std", std)):
-        numbers = all(isinstance(v, int | float) and isfinite(v) for v in values)
-        if len(values) != 3 or not numbers or (what == "std" and min(values) <= 0):
-            above = " above 0" if what == "std" else ""
-            raise UserError(
-                f"{what}: got {list(values)}; allowed: three numbers{above} (red, green, blue), "
-                "on the scale 0..1"
-            )
-    return InputSpace((0, 1, 2), tuple(255 * m for m in mean), tuple(1 / (255 * s) for s in std))
+    channels = shape[0] if len(shape) == 3 else 3
+    if channels > _MOST and 3 in (len(mean or ()), len(std or ())):
+        channels = 3
+    means = _numbers("mean", (0.0,) * channels if mean is None else mean, channels)
+    stds = _numbers("std", (1.0,) * channels if std is None else std, channels)
+    order = tuple(range(channels))
+    return InputSpace(order, tuple(255 * m for m in means), tuple(1 / (255 * s) for s in stds))
+
+
+def _numbers(what: str, values: Sequence[float], channels: int) -> Sequence[float]:
+    numbers = all(isinstance(v, int | float) and isfinite(v) for v in values)
+    positive = what == "std"
+    if len(values) == channels and numbers and not (positive and min(values) <= 0):
+        return values
+    above = " above 0" if positive else ""
+    wanted = f"three numbers{above} (red, green, blue)"
+    if channels != 3:
+        wanted = f"{channels} numbers{above}, one for each channel"
+    raise UserError(f"{what}: got {list(values)}; allowed: {wanted}, on the scale 0..1")
 
 
 def _require_python(name: str, module: nn.Module) -> None:
@@ -246,7 +267,7 @@ def _checked_shape(name: str, shape: Sequence[int]) -> Shape:
     sizes = tuple(shape) if isinstance(shape, Sequence) else ()
     if not sizes or any(not isinstance(size, int) or size < 1 for size in sizes):
         raise UserError(
-            f"{name}: input_shape: got {shape!r}; allowed: (3, H, W) for images, (n,) or (C, H, W) "
+            f"{name}: input_shape: got {shape!r}; allowed: (C, H, W) for images or features, (n,) "
             "for a generator's features, without the batch"
         )
     return sizes

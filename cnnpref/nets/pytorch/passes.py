@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 from torch.utils._pytree import tree_leaves, tree_map
 
-from cnnpref.nets.kernels import linear
+from cnnpref.nets.kernels import batch_norm, linear
 
 Visit = Callable[[str, Tensor], Tensor]
 """Is told the name of each layer and its output, and says what the module goes on with."""
@@ -108,6 +108,8 @@ class Pass(TorchFunctionMode):
     def _call(self, func: Any, args: Any, kwargs: dict[str, Any]) -> Any:
         if func is F.linear:
             return linear(**linear_arguments(args, kwargs))
+        if func is F.batch_norm:
+            return batch_norm(*args, **kwargs)
         return func(*args, **kwargs)
 
     def _is_nobodys(self) -> bool:

@@ -174,7 +174,7 @@ def test_info_by_the_installed_command() -> None:
         ({**NET, "zoo": "alexnet"}, "but neither zoo nor Caffe's keys"),
         ({}, "net: got {}; allowed: at least prototxt and caffemodel, or zoo, or torch and"),
         ({**NET, "torch": "vision"}, "net.torch: got 'vision'; allowed: 'package.module:function'"),
-        ({**NET, "mean": "mean.npy"}, "net.mean: got 'mean.npy'; allowed: three numbers (red,"),
+        ({**NET, "mean": "mean.npy"}, "net.mean: got 'mean.npy'; allowed: a number for each"),
         ({**NET, "std": [1, 0, 1]}, "net.std.1: got 0; allowed: a number above 0"),
         ({**NET, "input_shape": [3, 0, 8]}, "net.input_shape.1: got 0; allowed: a whole number"),
         ({**NET, "input_shape": 8}, "net.input_shape: got 8; allowed: [channels, height, width]"),

@@ -159,3 +159,22 @@ def test_the_originals_helpers() -> None:
     field = create_receptive_field_mask(net, "0", mask)
     assert np.argwhere(field[..., 0]).min(0).tolist() == [2, 4]
     assert field.sum() == 25 * 3
+
+
+@pytest.mark.parametrize("channels", [1, 2, 4, 5])
+@pytest.mark.parametrize("given", [False, True])
+def test_images_of_any_number_of_channels(channels: int, given: bool) -> None:
+    module = nn.Sequential(nn.Conv2d(channels, 4, 3), nn.ReLU(), nn.Flatten(), nn.Linear(144, 5))
+    values = {"mean": [0.1 * (n + 1) for n in range(channels)], "std": [0.5] * channels}
+    net = cnnpref.load_torch(module, (channels, 8, 8), **(values if given else {}))
+    objective = cnnpref.Objective.units(net, "3", [1, 4])
+    options = cnnpref.resolve("gd", "higher", {"iter_n": 3, "jitter_size": 1})
+    solution = cnnpref.maximise(net, objective, "gd", options)
+    assert solution.images.shape == (2, 8, 8, channels)
+    pixels = torch.from_numpy(solution.images).permute(0, 3, 1, 2) / 255
+    if given:
+        mean = torch.tensor(values["mean"])[:, None, None]
+        pixels = (pixels - mean) / 0.5
+    with torch.no_grad():
+        scores = module(pixels)[[0, 1], [1, 4]].numpy()
+    np.testing.assert_allclose(solution.scores, scores, rtol=1e-3, atol=1e-4)

@@ -85,9 +85,9 @@ def test_options_that_are_not_allowed(options: dict[str, Any], told: str) -> Non
 @pytest.mark.parametrize(
     ("shape", "told"),
     [
-        ((3, 0, 4), "Plain: input_shape: got (3, 0, 4); allowed: (3, H, W) for images, (n,) or"),
-        (224, "input_shape: got 224; allowed: (3, H, W)"),
-        ((), "input_shape: got (); allowed: (3, H, W)"),
+        ((3, 0, 4), "Plain: input_shape: got (3, 0, 4); allowed: (C, H, W) for images or"),
+        (224, "input_shape: got 224; allowed: (C, H, W)"),
+        ((), "input_shape: got (); allowed: (C, H, W)"),
         (
             (1, 16, 16),
             "Plain, in '0', on [1, 1, 16, 16]: Given groups=1, weight of size",
