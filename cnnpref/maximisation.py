@@ -19,6 +19,7 @@ from cnnpref.ascent.task import Initial, Moment, Scene, Task
 from cnnpref.ascent.variables import Draws, Generator
 from cnnpref.errors import UserError
 from cnnpref.methods import Method, Options, find_method, resolve
+from cnnpref.nets.independence import check_readout
 from cnnpref.nets.kernels import faithful_kernels, fast_kernels
 from cnnpref.nets.net import FullReadout, Net
 from cnnpref.nets.pycaffe import AnyNet, as_net
@@ -62,8 +63,8 @@ def maximise(
         so in `Solution.status` and leaves the others as they are.
 
     Raises:
-        UserError: the image cannot influence the layer; something does not fit the objective, the
-            net or the method.
+        UserError: the image cannot influence the layer; the units depend on the other images of a
+            batch, or on chance; something does not fit the objective, the net or the method.
     """
     net, chosen = as_net(net), find_method(method)
     _ = net.image_size  # it takes images
@@ -79,6 +80,8 @@ def maximise(
     sources = _streams(objective, each) if draws is None else list(draws)
     task = Task(net, objective, readout, variables, sources, initial)
     with held_memory(), _kernels(chosen.precision(options), faithful):
+        if not faithful:
+            check_readout(net, objective.layer, readout, len(objective))
         company = not faithful and draws is None
         solution = _solve(chosen, options, task, company, observe)
         for attempt in range(1, options.retries + 1):

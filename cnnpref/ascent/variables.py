@@ -15,6 +15,7 @@ from torch import Tensor
 from cnnpref.errors import UserError
 from cnnpref.geometry import Box, Shape, crop
 from cnnpref.input_space import InputSpace
+from cnnpref.nets.independence import check_part
 from cnnpref.nets.net import Net, full_part
 from cnnpref.nets.pycaffe import as_net
 
@@ -200,6 +201,8 @@ class Features:
         maker = generator.net
         make = partial(full_part, maker) if whole else maker.part
         self._part, self._all = (make(self.input, self.output, b) for b in (seen, image))
+        if not whole:
+            check_part(maker, self.input, self.output, self._part)
 
     def _bound(self, name: str, value: npt.ArrayLike | None, absent: float) -> Tensor:
         bound = np.asarray(absent if value is None else value, np.float32)
