@@ -64,10 +64,12 @@ def said(job: Job) -> str:
     return job.stderr.readline().strip()
 
 
+@pytest.mark.slow
 def test_jobs_hold_different_gpus(start: Start) -> None:
     assert sorted(place(job) for job in [start("0", "1", "2") for _ in range(3)]) == list("012")
 
 
+@pytest.mark.slow
 def test_a_killed_job_frees_its_gpu_for_one_that_waits(start: Start) -> None:
     first, second = start("0", "1"), start("0", "1")
     held = {place(first), place(second)}
@@ -82,6 +84,7 @@ def test_a_killed_job_frees_its_gpu_for_one_that_waits(start: Start) -> None:
     assert second.poll() is None
 
 
+@pytest.mark.slow
 def test_a_job_that_ends_frees_its_gpu(start: Start) -> None:
     first = start("7")
     assert (place(first), said(first)) == ("0", "on GPU 7")
@@ -89,6 +92,7 @@ def test_a_job_that_ends_frees_its_gpu(start: Start) -> None:
     assert place(start("7")) == "0"
 
 
+@pytest.mark.slow
 def test_a_gpu_is_the_same_whatever_its_place(start: Start) -> None:
     assert place(start("0", "1")) == "0"
     assert place(start("0", "GPU-8f/1", "1")) == "1"

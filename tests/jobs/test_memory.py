@@ -69,6 +69,7 @@ def generate(config: dict[str, Any], room: int) -> subprocess.CompletedProcess[s
     return subprocess.run(command, capture_output=True, text=True, check=False)
 
 
+@pytest.mark.slow
 def test_a_batch_that_is_too_large_is_halved(config: dict[str, Any]) -> None:
     weights = 3 * 4 * 40 * 16 * 16 * 2000  # read, and laid out by the kernels
     done = generate(config, weights + 100 * ROW)
@@ -108,6 +109,7 @@ def test_many_small_units_are_taken_in_turns(config: dict[str, Any]) -> None:
     assert len(list(Path("results").rglob("*.h5"))) == 100
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("in_tmp_path")
 @pytest.mark.parametrize("method", ["gd", "lbfgs"])
 def test_units_take_no_more_than_the_estimate(method: str) -> None:

@@ -26,7 +26,10 @@ from cnnpref.nets.caffe import CaffeNet
 from cnnpref.prefer_img_gd import generate_image
 
 GOLDEN, NETS = SHARED / "golden", SHARED / "nets"
-pytestmark = pytest.mark.skipif(not GOLDEN.is_dir(), reason="the recorded runs are not here")
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.skipif(not GOLDEN.is_dir(), reason="the recorded runs are not here"),
+]
 
 FILES = ("prototxt", "caffemodel")
 HALF = 4e-4  # of a value stored in half precision

@@ -22,6 +22,7 @@ BENCHMARKS = ROOT / "tests" / "benchmarks"
 CONV1 = Case("gd", "squeezenet", "conv1", "center", "cpu", iterations=3)
 
 
+@pytest.mark.slow
 def test_prints_a_row_for_each_case() -> None:
     options = ["--only", "(gd|lbfgs)/conv1@squeezenet", "--repeat", "1", "--batch", "2"]
     command = [sys.executable, BENCHMARKS / "speed.py", *options, "--threads", "1"]

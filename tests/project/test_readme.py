@@ -10,6 +10,7 @@ from places import ROOT
 README = (ROOT / "README.md").read_text()
 
 
+@pytest.mark.slow
 def test_the_python_session(monkeypatch: pytest.MonkeyPatch) -> None:
     """All blocks, one after the other, in one namespace; each `heart` pleases its unit."""
     monkeypatch.chdir(ROOT)

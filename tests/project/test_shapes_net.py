@@ -88,12 +88,14 @@ def test_one_name_per_class(draw: ModuleType, net: cnnpref.Net) -> None:
     assert net.layers["fc8"] == (len(names),)
 
 
+@pytest.mark.slow
 def test_held_out_accuracy(seen: dict[str, Tensor]) -> None:
     accuracy = 100 * (seen["fc8"].argmax(1) == seen["labels"]).float().mean()
     assert accuracy >= 95
     assert accuracy == pytest.approx(documented("accuracy"), abs=2)
 
 
+@pytest.mark.slow
 def test_reconstructions_are_as_near_as_documented(seen: dict[str, Tensor]) -> None:
     pixels = (seen["again"] - seen["x"]).abs().mean()
     lost = (seen["fc6 again"] - seen["fc6"]).norm(dim=1) / seen["fc6"].norm(dim=1)
@@ -103,6 +105,7 @@ def test_reconstructions_are_as_near_as_documented(seen: dict[str, Tensor]) -> N
     assert kept >= documented("class kept") - 3
 
 
+@pytest.mark.slow
 def test_activation_range_is_that_of_the_code(seen: dict[str, Tensor]) -> None:
     (bounds,) = np.loadtxt(SHAPES / "act_range/3x/fc6.txt", ndmin=2)
     code = seen["fc6"]

@@ -68,15 +68,20 @@ def units(layer: str, count: int = 3, method: str = "gd", **attributes: object) 
     return [unit_result(n, layer=layer, method=method, **attributes) for n in range(count)]
 
 
-@pytest.fixture
-def run(tmp_path: Path) -> Path:
-    """The gallery of three layers, one of them of two methods and of an awkward name."""
+@pytest.fixture(scope="module")
+def made_once(tmp_path_factory: pytest.TempPathFactory) -> Path:
     awkward = "fire5/expand3x3 <b>#1?"
     results = units("conv1", 10) + units(awkward) + units(awkward, method="lbfgs")
     results += units("fc8.new", status="zero-gradient")
-    plan = write_run(tmp_path / "my <run> & co", results)
+    plan = write_run(tmp_path_factory.mktemp("gallery") / "my <run> & co", results)
     write_gallery(plan)
     return plan.folder
+
+
+@pytest.fixture
+def run(made_once: Path, tmp_path: Path) -> Path:
+    """The gallery of three layers, one of them of two methods and of an awkward name."""
+    return Path(shutil.copytree(made_once, tmp_path / made_once.name))
 
 
 def pages(folder: Path) -> list[Page]:

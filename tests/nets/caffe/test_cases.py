@@ -111,6 +111,7 @@ def test_mean_and_scale_of_a_transform_param() -> None:
     )
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not WILD.exists(), reason=f"there is no folder {WILD}")
 def test_real_files_load_with_the_shapes_that_are_expected() -> None:
     with warnings.catch_warnings():

@@ -154,6 +154,7 @@ def test_generate_from_modules_by_all_methods(tmp_path: Path) -> None:
             assert 0 <= result.image.min() <= result.image.max() <= 255
 
 
+@pytest.mark.slow
 def test_info_by_the_installed_command() -> None:
     """Which finds modules in the working directory, as `python -m` does."""
     text = '{"net": {"torch": "vision:build", "input_shape": [3, 8, 8]}, "layers": "all"}'

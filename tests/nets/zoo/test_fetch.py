@@ -210,6 +210,7 @@ def test_a_server_that_stops_talking(zoo: Zoo, monkeypatch: pytest.MonkeyPatch) 
     assert zoo.left() == set()
 
 
+@pytest.mark.slow
 def test_two_at_once_fetch_it_once(zoo: Zoo) -> None:
     zoo.page.gate = Event()
     both = [process("fetch", "tiny") for _ in range(2)]
@@ -228,6 +229,7 @@ def _lines(processes: list[subprocess.Popen[str]]) -> list[str]:
     return [each.stderr.readline() for each in processes if each.stderr]
 
 
+@pytest.mark.slow
 def test_a_killed_process_leaves_no_file_under_the_final_name(zoo: Zoo) -> None:
     zoo.page.content = content = bytes(10**7)
     zoo.change("tiny", checksums={"sha1": sha1(content).hexdigest()})
@@ -245,6 +247,7 @@ def test_a_killed_process_leaves_no_file_under_the_final_name(zoo: Zoo) -> None:
     assert zoo.left() == DONE
 
 
+@pytest.mark.slow
 def test_a_disk_that_refuses(zoo: Zoo) -> None:
     def small_files_only() -> None:
         resource.setrlimit(resource.RLIMIT_FSIZE, (2000, resource.RLIM_INFINITY))
