@@ -18,7 +18,7 @@ from cnnpref.display import clip_extreme, normalise
 from cnnpref.errors import UserError, suggest
 from cnnpref.geometry import Shape
 from cnnpref.input_space import Array, InputSpace
-from cnnpref.nets.blob_values import features as features_of
+from cnnpref.nets.blob_values import blob_values
 from cnnpref.nets.caffe.files.mean import Mean, read_mean
 from cnnpref.nets.pycaffe import AnyNet, as_net
 
@@ -72,7 +72,7 @@ def get_cnn_features(
     Raises:
         UserError: an unknown name, or an image of another size.
     """
-    found = features_of(as_net(net), np.asarray(img)[None], layer_list)
+    found = blob_values(as_net(net), np.asarray(img)[None], layer_list)
     return {name: values[0] for name, values in found.items()}
 
 

@@ -16,8 +16,6 @@ from cnnpref.errors import UserError
 from cnnpref.geometry import Shape, unit_position
 from cnnpref.nets.pycaffe import AnyNet, as_net
 
-Position = str | Sequence[int]
-
 
 @dataclass(frozen=True)
 class Objective:
@@ -43,7 +41,7 @@ class Objective:
         net: AnyNet,
         layer: str,
         units: Sequence[int],
-        position: Position = "center",
+        position: str | Sequence[int] = "center",
         weight: float = 1.0,
     ) -> Objective:
         """One unit per image.
@@ -151,7 +149,7 @@ class Objective:
         return hashlib.sha256(self.layer.encode() + content.cpu().numpy().tobytes()).digest()
 
 
-def _positions(layer: str, shape: Shape, position: Position) -> list[int]:
+def _positions(layer: str, shape: Shape, position: str | Sequence[int]) -> list[int]:
     """Flat offsets within a channel."""
     if len(shape) == 1:
         return [0]

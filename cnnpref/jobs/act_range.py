@@ -39,7 +39,7 @@ def activation_range(net: Net, images: Iterable[npt.ArrayLike], layer: str, k: f
         UserError: an unknown name, fewer than 2 images, activations or a k that are not finite.
     """
     from cnnpref.jobs.image_files import fit
-    from cnnpref.nets.blob_values import features
+    from cnnpref.nets.blob_values import blob_values
     from cnnpref.nets.kernels import fast_kernels
 
     if not 0 < k < math.inf:
@@ -47,7 +47,7 @@ def activation_range(net: Net, images: Iterable[npt.ArrayLike], layer: str, k: f
     size, moments = net.image_size, _Moments()
     with fast_kernels():
         for batch in _batches(fit(image, size) for image in images):
-            values = features(net, batch, [layer])[layer]
+            values = blob_values(net, batch, [layer])[layer]
             if not np.isfinite(values).all():
                 raise UserError(f"layer {layer!r} of {net.name!r} gives NaN or infinite values")
             moments.add(values.astype(np.float64))

@@ -12,7 +12,7 @@ from cnnpref.errors import UserError
 from cnnpref.nets.net import Net
 
 
-def features(
+def blob_values(
     net: Net, images: npt.ArrayLike, names: Sequence[str]
 ) -> dict[str, npt.NDArray[np.float32]]:
     """The values under some names after a full pass, {name: (N, *shape)}.

@@ -70,7 +70,7 @@ def descend(
     Returns:
         Optimum; a row whose value or gradient is not finite keeps its last finite iterate.
     """
-    record, v = _Record(x, rate.iterations, patience), torch.zeros_like(x)
+    record, v = _Best(x, rate.iterations, patience), torch.zeros_like(x)
     rows: Sequence[int] = range(len(x))
     nothing, size = x.new_zeros(len(x)), x.new_zeros(len(x))
     found = Evaluation(nothing, nothing, torch.zeros_like(x), nothing)
@@ -160,7 +160,7 @@ def _updated(
     return x
 
 
-class _Record(Trace):
+class _Best(Trace):
     """Also the best iterate of every row, and whether it still rises."""
 
     def __init__(self, x: Tensor, iterations: int, patience: int) -> None:
