@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import reprlib
 from collections.abc import Iterable, Mapping
 from functools import cache
@@ -61,13 +62,13 @@ def resolve_config(raw: Mapping[str, Any], name: str) -> Config:
 
     Args:
         raw: what a YAML or JSON file held.
-        name: the run's name unless the config gives one.
+        name: the run's name unless the config gives one, with '_' for spaces and the like.
 
     Raises:
         UserError: a key is unknown or missing, a value is not allowed, or a variable is not set.
     """
     # Through JSON, so that all keys are strings: YAML reads the layer name 1 as a number.
-    config = {"run": name, **DEFAULTS, **json.loads(json.dumps(raw, default=str))}
+    config = {"run": _run_name(name), **DEFAULTS, **json.loads(json.dumps(raw, default=str))}
     _check(config)
     for key in ("batch", "seed", "seeds"):
         config[key] = int(config[key])  # 64.0 is a whole number too
@@ -80,6 +81,11 @@ def resolve_config(raw: Mapping[str, Any], name: str) -> Config:
             expanded = {key: _expand(f"{section}.{key}", path) for key, path in paths.items()}
             config[section] = {**config[section], **expanded}
     return config
+
+
+def _run_name(name: str) -> str:
+    """The name of a run whose file has that name: letters, digits, '_', '-' and '.' stay."""
+    return re.sub(r"[^\w.-]|^\W", "_", name)
 
 
 def _is_path(key: str, value: object) -> bool:

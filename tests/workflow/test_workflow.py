@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 import yaml
 from running import LAYER_FILE, Config, Project
+from small_nets import write_net
 
 from cnnpref.results.layer_file import open_layer
 from cnnpref.results.unit_file import check_unit, read_unit
@@ -186,3 +187,23 @@ def test_a_report_has_the_sheets(made: Project) -> None:
     }
     for text in ("Contact sheets", "all, side by side", "conv1</tt> prefer, by one method"):
         assert text in page
+
+
+@pytest.mark.parametrize("batch", [1, 2])
+def test_braces_and_spaces_in_any_name(
+    batch: int, fresh: Project, tiny_net: Path, tmp_path: Path
+) -> None:
+    """Snakemake takes braces in strings for wildcards; a run is named after the config's file."""
+    folder, layer = tmp_path / "p{1} [u]{x}", "[u]{x} {layer}"
+    folder.mkdir()
+    text = (tiny_net / "tiny.prototxt").read_text().replace('name: "fc"', f'name: "{layer}"')
+    write_net(folder / "net {2}.prototxt", text)
+    net = {key: str(folder / f"net {{2}}.{key}") for key in ("prototxt", "caffemodel")}
+    fresh.change(net=net, layers={layer: {"units": "0-1"}}, batch=batch)
+    (tmp_path / "mine.yaml").rename(tmp_path / "my {net}.yaml")
+    done = fresh.call("--configfile", "my {net}.yaml")
+    assert done.returncode == 0, done.stderr
+    run = tmp_path / "results" / "my__net_"
+    assert len(list(run.rglob("units/%5Bu%5D%7Bx%7D%20%7Blayer%7D/*/*.h5"))) == 2
+    assert (run / "index.html").exists()
+    assert "Nothing to be done" in fresh.call("--configfile", "my {net}.yaml").stderr

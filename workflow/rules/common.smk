@@ -28,8 +28,10 @@ except UserError as error:
 # Tens of thousands of job objects live to the end: collect garbage less often.
 gc.set_threshold(100_000, 50, 100)
 
-# Each job gets the config as it was read here, even if the file changes in the meantime.
+# Each job gets the config as it was read here, even if the file changes in the meantime. By a
+# function: in a string Snakemake takes braces for wildcards.
 CONFIG = json.dumps(settings)
+as_read = lambda wildcards: CONFIG
 
 # Jobs use the cnnpref that is installed with snakemake, even if it is not on the PATH.
 shell.prefix(f"export PATH={shlex.quote(str(Path(sys.executable).parent))}:$PATH; ")

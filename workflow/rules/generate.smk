@@ -23,7 +23,7 @@ if settings["batch"] == 1:
             mem_mb=lambda wildcards, attempt: memory[folder_of(wildcards)] * 2 ** (attempt - 1),
             runtime=lambda wildcards, attempt: runtime[folder_of(wildcards)] * 2 ** (attempt - 1),
         params:
-            config=CONFIG,
+            config=as_read,
             series=lambda wildcards: names[folder_of(wildcards)],
         message:
             "{params.series[method]} on {params.series[layer]}: unit {wildcards.unit}"
@@ -40,7 +40,7 @@ else:
             name:
                 f"generate_{batch.identifier}"
             input:
-                ancient(weights_for(batch.series)),
+                ancient(lambda wildcards, series=batch.series: weights_for(series)),
             output:
                 [update(str(path)) for path in batch.paths()],
             log:
@@ -55,8 +55,8 @@ else:
                 ),
                 attempt=lambda wildcards, attempt: attempt,
             params:
-                config=CONFIG,
-                layer=batch.series.layer,
+                config=as_read,
+                layer=lambda wildcards, layer=batch.series.layer: layer,
                 method=batch.series.name,
                 units=batch.ranges,
             message:

@@ -13,7 +13,7 @@ rule collect:
     resources:
         gpu=0,
     params:
-        config=CONFIG,
+        config=as_read,
         layer=lambda wildcards: unescape(wildcards.layer),
     message:
         "layer file of {params.layer}"
@@ -47,7 +47,7 @@ rule sheets:
     resources:
         gpu=0,
     params:
-        config=CONFIG,
+        config=as_read,
         layer=lambda wildcards: unescape(wildcards.layer),
     message:
         "contact sheets of {params.layer}"
@@ -67,7 +67,7 @@ rule gallery:
     resources:
         gpu=0,
     params:
-        config=CONFIG,
+        config=as_read,
     message:
         f"gallery {plan.path(files.INDEX)}"
     shell:
