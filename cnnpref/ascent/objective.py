@@ -58,6 +58,8 @@ class Objective:
         """
         net = as_net(net)
         shape = net.layer_shape(layer)
+        if not shape:
+            raise UserError(f"layer {layer!r} has a single value and no units: give it as a mask")
         outside = [u for u in units if not 0 <= u < shape[0]]
         if outside:
             raise UserError(

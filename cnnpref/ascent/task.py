@@ -150,6 +150,8 @@ class Task:
                 "its gradient is zero everywhere; choose another layer"
             )
         (gradient,) = torch.autograd.grad(-score.sum(), x)
+        if 0 in gradient.stride():  # that of a sum is one number, seen many times
+            gradient = gradient.contiguous()
         worth = self._of(tuple(rows))[1].worth(score, activation)
         return Evaluation(activation, -score.detach(), gradient, worth)
 

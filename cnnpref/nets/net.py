@@ -236,7 +236,7 @@ class FullReadout:
         return 0, 0, height, width
 
     def __call__(self, images: Tensor) -> Tensor:
-        values = self.net.activations(images, self.layer).flatten(1)
+        values = self.net.activations(images, self.layer).reshape(len(images), -1)
         return values.gather(1, self.index.expand(len(values), -1))
 
     def rows(self, chosen: Sequence[int]) -> FullReadout:

@@ -16,7 +16,7 @@ from cnnpref.geometry import Shape
 from cnnpref.methods import METHODS, Options, find_method, keyed, resolve
 from cnnpref.planning.config import Config
 from cnnpref.planning.files import UNITS, File, Kind, expand, list_files, list_logs
-from cnnpref.planning.selection import select_position, select_units
+from cnnpref.planning.selection import MOST, select_position, select_units
 from cnnpref.planning.series import Batch, Origin, Series, escape
 
 if TYPE_CHECKING:  # a plan is made without PyTorch
@@ -120,13 +120,30 @@ def make_plan(config: Config, describe: Describe) -> Plan:
     nets = {name: describe(config[name]) for name in _sections(config)}
     net = nets["net"]
     origins = {method: _origin(config, nets, method) for method in config["methods"]}
+    layers = {layer: settings or {} for layer, settings in _wanted_layers(config, net).items()}
+    units = {
+        layer: select_units(layer, net.layers[layer][0], settings.get("units", "all"))
+        for layer, settings in layers.items()
+    }
+    _check_number(config, sum(map(len, units.values())))
     series = tuple(
-        _series(config, layer, net.layers[layer], settings or {}, method, origins[method], seed)
-        for layer, settings in _wanted_layers(config, net).items()
-        for method in config["methods"]
+        _series(config, layer, net.layers[layer], settings, units[layer], method, origin, seed)
+        for layer, settings in layers.items()
+        for method, origin in origins.items()
         for seed in range(config["seed"], config["seed"] + config["seeds"])
     )
     return Plan(config, series, nets)
+
+
+def _check_number(config: Config, units: int) -> None:
+    """Raise UserError if a run of so many units in all layers has too many files to handle."""
+    methods, seeds = len(config["methods"]), config["seeds"]
+    if units * methods * seeds > MOST:
+        raise UserError(
+            f"config: {units:,} units, {methods} methods and {seeds:,} seeds make"
+            f" {units * methods * seeds:,} unit files; a run has at most {MOST:,}: choose fewer"
+            " units, methods or seeds, or make several runs"
+        )
 
 
 def _sections(config: Config) -> list[str]:
@@ -184,6 +201,7 @@ def _series(
     layer: str,
     shape: Shape,
     settings: Mapping[str, Any],
+    units: tuple[int, ...],
     method: str,
     origin: Origin,
     seed: int,
@@ -200,7 +218,6 @@ def _series(
         seed=seed,
     )
     folder = _folder(config) / UNITS.format(layer=escape(layer), method=method, key=digest[:8])
-    units = select_units(layer, shape[0], settings.get("units", "all"))
     name = method if seed == config["seed"] else f"{method}-seed{seed}"
     return Series(layer, method, name, units, position, chosen, seed, origin, digest, folder)
 

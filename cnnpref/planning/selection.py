@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Iterator
+from itertools import chain
 from typing import Any
 
 from cnnpref.errors import UserError
 from cnnpref.geometry import Position, Shape
 
+MOST = 10_000_000  # unit files of a run; 40,000 take Snakemake seconds and 350 MB
 _RANGE = re.compile(r"\s*(\d+)(?:-(\d+))?\s*")
 
 
@@ -22,15 +24,16 @@ def select_units(layer: str, count: int, wanted: Any) -> tuple[int, ...]:
             evenly spaced ones.
 
     Raises:
-        UserError: a unit is out of range, or more are wanted than there are.
+        UserError: a unit is out of range, more are wanted than there are, or than a run may have.
     """
     match wanted:
         case "all":
-            return tuple(range(count))
+            return _few_enough(layer, range(count))
         case {"every": step}:
-            return tuple(range(0, count, int(step)))
+            return _few_enough(layer, range(0, count, int(step)))
         case {"count": number} if number <= count:
-            return tuple(i * count // int(number) for i in range(int(number)))
+            chosen = _few_enough(layer, range(int(number)))
+            return tuple(i * count // int(number) for i in chosen)
         case {"count": number}:
             raise UserError(
                 f"config: layers.{layer}.units: got count {number}; {layer!r} has {count} units"
@@ -42,7 +45,17 @@ def select_units(layer: str, count: int, wanted: Any) -> tuple[int, ...]:
                 f"config: layers.{layer}.units: got {_range(first, last)};"
                 f" allowed: 0-{count - 1}, for {layer!r} has {count} units"
             )
-    return tuple(sorted({unit for first, last in ranges for unit in range(first, last + 1)}))
+    several = [_few_enough(layer, range(first, last + 1)) for first, last in ranges]
+    return tuple(sorted(set(chain.from_iterable(several))))
+
+
+def _few_enough(layer: str, units: range) -> tuple[int, ...]:
+    if len(units) > MOST:
+        raise UserError(
+            f"config: layers.{layer}.units: {len(units):,} units; a run has at most {MOST:,} unit"
+            " files: choose some, such as '0-99'"
+        )
+    return tuple(units)
 
 
 def select_position(layer: str, shape: Shape, wanted: str | list[int]) -> Position:

@@ -105,6 +105,16 @@ def test_the_run_is_named_after_its_file(tmp_path: Path) -> None:
     assert make_plan(config, lambda _: NET).folder == Path("results/mine")
 
 
+@pytest.mark.parametrize(
+    ("stem", "run"),
+    [("my net", "my_net"), ("-a{1}", "_a_1_"), (".hidden", "_hidden"), ("ü.1", "ü.1")],
+)
+def test_any_file_names_a_run(stem: str, run: str, tmp_path: Path) -> None:
+    path = tmp_path / f"{stem}.yaml"
+    path.write_text(yaml.safe_dump({"net": BASE["net"], "layers": {"conv1": None}}))
+    assert read_config(str(path))["run"] == run
+
+
 def test_paths_are_expanded(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("NET_FOLDER", "/nets")
     monkeypatch.setenv("HOME", "/home/me")

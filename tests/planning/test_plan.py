@@ -82,6 +82,21 @@ def test_bad_units(spec: Any, part: str) -> None:
     assert part in message(layers={"conv1": {"units": spec}})
 
 
+def test_more_units_than_anybody_can_handle_are_refused_before_they_are_counted_out() -> None:
+    wide = description({"fc": (2_147_483_647,)})
+    for spec in ("all", "0-2147483646", {"every": 1}, {"count": 2_000_000_000}):
+        assert "a run has at most 10,000,000 unit files: choose some" in message(
+            wide, layers={"fc": {"units": spec}}
+        )
+    assert plan(wide, layers={"fc": {"units": "2147483640-2147483646"}}).batches()
+    assert "seeds: got 2147483647; allowed: a whole number" in message(seeds=2_147_483_647)
+    many = {"layers": {"fc": {"units": "0-9999"}}, "seeds": 1001, "methods": ["gd", "lbfgs"]}
+    assert message(wide, **many) == (
+        "config: 10,000 units, 2 methods and 1,001 seeds make 20,020,000 unit files; a run has at"
+        " most 10,000,000: choose fewer units, methods or seeds, or make several runs"
+    )
+
+
 def test_all_layers_are_those_with_units() -> None:
     assert plan(layers="all").layers == ("conv1", "fire/expand3x3", "fc6")
 

@@ -38,6 +38,7 @@ from cnnpref.nets.caffe.layers.base import (
     UnsupportedError,
     make_layer,
     require,
+    require_size,
 )
 from cnnpref.nets.caffe.layers.rearrange import View
 from cnnpref.nets.caffe.node import Node, explained, layer_error
@@ -199,11 +200,14 @@ class Graph:
         try:
             _require_number("bottom", len(bottoms), *layer.bottoms)
             wanted = layer.setup(*bottoms)
+            for blob in wanted:
+                require_size("a weight blob", blob.shape)
             layer.weights = [torch.empty(blob.shape, device="meta") for blob in wanted]
             tops = layer.infer(*bottoms)
             _require_number("top", len(layer.message.top), len(tops), len(tops))
             for top in tops:
                 require(min(top, default=1) > 0, f"too small for it: the top would be {list(top)}")
+                require_size("a top", top)
         except (ValueError, RuntimeError, TypeError) as error:
             if layer.fork:  # another one may know it by the same name
                 raise UnsupportedError(f"type {layer.kind!r} {explained(error, bottoms)}") from None

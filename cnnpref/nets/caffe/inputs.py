@@ -13,7 +13,7 @@ from dataclasses import dataclass, field, replace
 from cnnpref.errors import UserError
 from cnnpref.geometry import Shape
 from cnnpref.nets.caffe.files.schema import SCHEMA, Message
-from cnnpref.nets.caffe.layers.base import REGISTRY
+from cnnpref.nets.caffe.layers.base import REGISTRY, require_size
 
 # Types of data layers, and the field of each that holds its parameters.
 _DATA = {
@@ -125,6 +125,10 @@ def _check_positive(given: Input) -> None:
     shape = given.shape or ()
     if not shape or min(shape) < 1:
         raise UserError(f"input {given.blob!r} needs positive dimensions, got {list(shape)}")
+    try:
+        require_size("a blob", shape)
+    except ValueError as error:
+        raise UserError(f"input {given.blob!r}: {error}") from None
 
 
 def _of_net(net: Message) -> Iterator[Input]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import warnings
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
@@ -33,7 +34,8 @@ def load_weights(graph: Graph, caffemodel: PathLike | None, device: torch.device
     tensor, with the content of the last layer in the file that holds them.
 
     Raises:
-        UserError: number or shape of a layer's blobs differ; no layer matches at all.
+        UserError: number or shape of a layer's blobs differ; no layer matches at all; they take
+            more memory than the device has.
 
     Warns:
         UserWarning: layers that the file does not have.
@@ -53,6 +55,7 @@ def load_weights(graph: Graph, caffemodel: PathLike | None, device: torch.device
             found = _matched(layers[name], graph.wanted.get(name, []), blobs, caffemodel)
             for index, source in enumerate(found):
                 sources[owners[_shared_name(layers[name], index)]] = source
+    _require_memory({owner: graph.wanted[owner[0]][owner[1]].shape for owner in sources}, device)
     tensors = {owner: _tensor(source(), device) for owner, source in sources.items()}
     for name, wanted in graph.wanted.items():
         layers[name].weights = [
@@ -61,6 +64,22 @@ def load_weights(graph: Graph, caffemodel: PathLike | None, device: torch.device
         ]
     if caffemodel is not None:
         _report_missing(graph, stored, caffemodel)
+
+
+def _require_memory(shapes: Mapping[tuple[str, int], Shape], device: torch.device) -> None:
+    """Raise UserError before weights are made that this machine has no memory for."""
+    sizes = {owner: 4 * prod(shape) for owner, shape in shapes.items()}
+    if device.type == "cuda":
+        there = torch.cuda.get_device_properties(device).total_memory
+    else:
+        there = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    if sum(sizes.values()) > there:
+        layer, index = max(sizes, key=sizes.__getitem__)
+        raise UserError(
+            f"the weights take {sum(sizes.values()) / 2**30:,.1f} GiB, and {device} has "
+            f"{there / 2**30:,.1f}: the largest are of layer {layer!r}, "
+            f"{list(shapes[layer, index])}; check the sizes, or take another machine"
+        )
 
 
 def bilinear_layers(graph: Graph, caffemodel: PathLike) -> list[str]:

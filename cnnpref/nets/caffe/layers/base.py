@@ -18,6 +18,7 @@ from cnnpref.nets.caffe.files.caffemodel import Weights
 from cnnpref.nets.caffe.files.schema import Message
 from cnnpref.nets.caffe.layers.head import Head
 
+_MOST_NUMBERS = 2**31 - 1
 Area = tuple[Span, Span]  # rows and columns of a map
 
 
@@ -272,6 +273,15 @@ def reshaped(mask: Mask, top: Shape, bottom: Shape) -> Mask:
     if prod(top[1:]) != prod(bottom[1:]):  # some of the batch went into other axes
         return np.full((1,) * (len(bottom) - 1), mask.any())
     return np.broadcast_to(mask, top[1:]).reshape(bottom[1:])
+
+
+def require_size(what: str, shape: Shape) -> None:
+    """Raise ValueError unless a blob of Caffe may be so large: it counts in 32 bits."""
+    require(
+        prod(shape) <= _MOST_NUMBERS,
+        f"{what} of {list(shape)} would be {4 * prod(shape) / 2**30:,.0f} GiB; a blob of Caffe has "
+        f"at most {_MOST_NUMBERS:,} numbers: check the sizes",
+    )
 
 
 def scalar(values: Tensor) -> Tensor:

@@ -231,6 +231,10 @@ class Tile(Layer):
         require(self.tiles > 0, "tiles must be given and positive")
         return []
 
+    def infer(self, *bottoms: Shape) -> list[Shape]:
+        (x,) = bottoms
+        return [(*x[: self.axis], x[self.axis] * self.tiles, *x[self.axis + 1 :])]
+
     def forward(self, x: Tensor) -> Tensor:
         return torch.cat([x] * self.tiles, self.axis)
 
