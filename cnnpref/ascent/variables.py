@@ -201,8 +201,7 @@ class Features:
         maker = generator.net
         make = partial(full_part, maker) if whole else maker.part
         self._part, self._all = (make(self.input, self.output, b) for b in (seen, image))
-        if not whole:
-            check_part(maker, self.input, self.output, self._part)
+        self._whole = whole
 
     def _bound(self, name: str, value: npt.ArrayLike | None, absent: float) -> Tensor:
         bound = np.asarray(absent if value is None else value, np.float32)
@@ -232,8 +231,10 @@ class Features:
         """From features, or else random ones.
 
         Raises:
-            UserError: features of another number.
+            UserError: features of another number; images that depend on each other, or on chance.
         """
+        if not self._whole:
+            check_part(self.generator.net, self.input, self.output, self._part)
         features = [self.noise(each) for each in draws] if given is None else given
         rows = [np.asarray(row, np.float32) for row in features]
         if any(row.size != np.prod(self.shape) for row in rows):
