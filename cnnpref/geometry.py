@@ -7,7 +7,7 @@ dilations and padding that leave gaps, and branches that join, need no special c
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -202,6 +202,34 @@ def crop(x: Any, box: Box) -> Any:
     """A view of the pixels of a box of images (..., H, W), of NumPy or torch."""
     top, left, bottom, right = box
     return x[..., top:bottom, left:right]
+
+
+def spans(box: Box) -> tuple[Span, Span]:
+    """The rows and the columns of a box."""
+    top, left, bottom, right = box
+    return (top, bottom), (left, right)
+
+
+def box_of(rows: Span, columns: Span) -> Box:
+    """The box of some rows and columns."""
+    return rows[0], columns[0], rows[1], columns[1]
+
+
+def full_box(shape: Sequence[int]) -> Box:
+    """All of a map (..., H, W)."""
+    return 0, 0, shape[-2], shape[-1]
+
+
+def around(boxes: Iterable[Box]) -> Box:
+    """The smallest box around some."""
+    tops, lefts, bottoms, rights = zip(*boxes, strict=True)
+    return min(tops), min(lefts), max(bottoms), max(rights)
+
+
+def relative(box: Box, to: Box) -> Box:
+    """A box, counted from the corner of another one."""
+    top, left, bottom, right = box
+    return top - to[0], left - to[1], bottom - to[0], right - to[1]
 
 
 def grown(box: Box, margin: int, size: tuple[int, int]) -> Box:

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from cnnpref.errors import UserError, suggest
-from cnnpref.geometry import Box, Mask, Shape, bounding_box, crop, unit_position
+from cnnpref.geometry import Box, Mask, Shape, bounding_box, crop, full_box, unit_position
 from cnnpref.input_space import InputSpace
 from cnnpref.nets.readout import Part, Readout
 
@@ -232,8 +232,7 @@ class FullReadout:
 
     @property
     def box(self) -> Box:
-        _, height, width = self.net.input_shape
-        return 0, 0, height, width
+        return full_box(self.net.input_shape)
 
     def __call__(self, images: Tensor) -> Tensor:
         values = self.net.activations(images, self.layer).reshape(len(images), -1)

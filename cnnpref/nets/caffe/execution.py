@@ -13,9 +13,9 @@ from dataclasses import dataclass
 
 from torch import Tensor
 
-from cnnpref.geometry import Shape, Span
+from cnnpref.geometry import Box, around, crop, full_box, grown, relative, spans
 from cnnpref.nets.caffe.graph import Graph
-from cnnpref.nets.caffe.layers.base import Area, Layer, Patch
+from cnnpref.nets.caffe.layers.base import Edges, Layer, Patch
 from cnnpref.nets.caffe.node import Node
 from cnnpref.nets.caffe.rewrite.concat import with_parts
 from cnnpref.nets.caffe.rewrite.late_relu import with_late_relu
@@ -27,7 +27,7 @@ class _Step:
     """A node, which parts of its bottoms it takes, and which patch of its tops it makes."""
 
     node: Node
-    cuts: Sequence[Area | None]  # relative to the part of the bottom that there is; None: all
+    cuts: Sequence[Box | None]  # relative to the part of the bottom that there is; None: all
     patch: Patch | None  # None: the whole maps
     overwrite: bool  # nothing else reads the bottom
 
@@ -43,19 +43,19 @@ class Execution:
             made then: faster, but differs in the last bits.
 
     Attributes:
-        areas: for each value on the way the part of its map that is computed, or must be given;
+        boxes: for each value on the way the part of its map that is computed, or must be given;
             None is all of it.
     """
 
     def __init__(
         self,
         graph: Graph,
-        wanted: Mapping[int, Area | None],
+        wanted: Mapping[int, Box | None],
         given: Container[int],
         sum_parts: bool = False,
     ) -> None:
         self.wanted = dict(wanted)
-        self.areas: dict[int, Area | None] = dict(wanted)
+        self.boxes: dict[int, Box | None] = dict(wanted)
         nodes, self._shapes = graph.ancestors(wanted, given), graph.shapes
         if sum_parts:
             nodes, self._shapes = with_parts(nodes, wanted, graph.shapes)
@@ -73,11 +73,11 @@ class Execution:
         return {*self.wanted, *self._uses}
 
     def __call__(self, given: Mapping[int, Tensor]) -> dict[int, Tensor]:
-        """The wanted parts of the wanted values, (N, ...), from the given values' `areas`."""
+        """The wanted parts of the wanted values, (N, ...), from the given values' `boxes`."""
         values, uses = dict(given), Counter(self._uses)
         number = len(next(iter(given.values()))) if given else 1
         for value, x in self._held.items():
-            part = cut(x, self.areas[value])
+            part = cut(x, self.boxes[value])
             values[value] = part.expand(number, *part.shape[1:]) if len(part) == 1 else part
         with faithful_kernels():
             for step in self.steps:
@@ -90,25 +90,25 @@ class Execution:
                 for done in {b for b in node.bottoms if not uses[b]}.difference(self.wanted):
                     del values[done]  # its memory is free, unless a gradient needs it
         return {
-            value: cut(values[value], area and self._place(area, value))
-            for value, area in self.wanted.items()
+            value: cut(values[value], box and self._place(box, value))
+            for value, box in self.wanted.items()
         }
 
     def _patch(self, node: Node) -> Patch | None:
-        """What of its tops a node makes; the areas of its bottoms grow to what that takes."""
+        """What of its tops a node makes; the boxes of its bottoms grow to what that takes."""
         patch = self._local_patch(node)
-        self.areas.update(dict.fromkeys(node.tops, patch.area if patch else None))
+        self.boxes.update(dict.fromkeys(node.tops, patch.box if patch else None))
         for j, bottom in enumerate(node.bottoms):
-            area = patch.needs[j] if patch else None
-            self.areas[bottom] = _union([area, self.areas.get(bottom, area)])
+            box = patch.needs[j] if patch else None
+            self.boxes[bottom] = _union([box, self.boxes.get(bottom, box)])
         return patch
 
     def _local_patch(self, node: Node) -> Patch | None:
-        area = _union([self.areas[top] for top in node.tops if top in self.areas])
-        return None if area is None else local_patch(node.layer, area)
+        box = _union([self.boxes[top] for top in node.tops if top in self.boxes])
+        return None if box is None else local_patch(node.layer, box)
 
     def _step(self, node: Node, patch: Patch | None) -> _Step:
-        cuts: list[Area | None] = [None] * len(node.bottoms)
+        cuts: list[Box | None] = [None] * len(node.bottoms)
         if patch is not None:
             pairs = zip(patch.needs, node.bottoms, strict=True)
             cuts = [self._place(need, bottom) for need, bottom in pairs]
@@ -118,64 +118,43 @@ class Execution:
         return _Step(node, cuts, None if complete else patch, overwrite)
 
     def _whole(self, value: int) -> bool:
-        area = self.areas[value]
-        return area is None or area == full_area(self._shapes[value])
+        box = self.boxes[value]
+        return box is None or box == full_box(self._shapes[value])
 
-    def _place(self, area: Area, value: int) -> Area | None:
-        """An area of a value, relative to the part of it that is computed; None: that is all."""
-        have = self.areas[value] or full_area(self._shapes[value])
-        return None if area == have else _relative(area, have)
+    def _place(self, box: Box, value: int) -> Box | None:
+        """A box of a value, relative to the part of it that is computed; None: that is all."""
+        have = self.boxes[value] or full_box(self._shapes[value])
+        return None if box == have else relative(box, have)
 
 
-def local_patch(layer: Layer, area: Area) -> Patch | None:
-    """What an area of a layer's tops takes; None if whole maps, or nothing but padding."""
+def local_patch(layer: Layer, box: Box) -> Patch | None:
+    """What a box of a layer's tops takes; None if whole maps, or nothing but padding."""
     if not layer.local:
         return None
-    asked = [layer.needs(bottom, area) for bottom in range(len(layer.bottom_shapes))]
+    asked = [layer.needs(bottom, box) for bottom in range(len(layer.bottom_shapes))]
     pairs = zip(asked, layer.bottom_shapes, strict=True)
-    needs = [_inside(span, shape[2:]) for span, shape in pairs]
-    if any(a >= b for need in needs for a, b in need):
+    needs = [grown(box, 0, (shape[2], shape[3])) for box, shape in pairs]
+    if any(a >= b for need in needs for a, b in spans(need)):
         return None
     edges = [_edges(*each) for each in zip(asked, needs, strict=True)]
-    return Patch(area, needs, edges)
+    return Patch(box, needs, edges)
 
 
-def full_area(shape: Shape) -> Area:
-    """All of a map, (..., H, W)."""
-    return (0, shape[-2]), (0, shape[-1])
+def _union(boxes: Sequence[Box | None]) -> Box | None:
+    """Around all boxes, of which None is the whole map."""
+    found = [box for box in boxes if box is not None]
+    return around(found) if found and len(found) == len(boxes) else None
 
 
-def _union(areas: Sequence[Area | None]) -> Area | None:
-    """Around all areas, of which None is the whole map."""
-    found = [area for area in areas if area is not None]
-    if len(found) < len(areas):
-        return None
+def _edges(asked: Box, inside: Box) -> Edges:
+    """How far what is asked for reaches past the map: before and after, rows and columns."""
     rows, columns = (
-        (min(first for first, _ in spans), max(last for _, last in spans))
-        for spans in zip(*found, strict=True)
+        (c - a, b - d) for (a, b), (c, d) in zip(spans(asked), spans(inside), strict=True)
     )
     return rows, columns
 
 
-def _inside(area: Area, size: Sequence[int]) -> Area:
-    rows, columns = ((max(a, 0), min(b, n)) for (a, b), n in zip(area, size, strict=True))
-    return rows, columns
-
-
-def _relative(area: Area, to: Area) -> Area:
-    rows, columns = ((a - c, b - c) for (a, b), (c, _) in zip(area, to, strict=True))
-    return rows, columns
-
-
-def _edges(asked: Area, inside: Area) -> tuple[Span, Span]:
-    """How far what is asked for reaches past the map: before and after, rows and columns."""
-    rows, columns = ((c - a, b - d) for (a, b), (c, d) in zip(asked, inside, strict=True))
-    return rows, columns
-
-
-def cut(x: Tensor, area: Area | None) -> Tensor:
-    """An area of a map; all of it if None."""
-    if area is None:
-        return x
-    (top, bottom), (left, right) = area
-    return x[:, :, top:bottom, left:right]
+def cut(x: Tensor, box: Box | None) -> Tensor:
+    """A box of a map; all of it if None."""
+    part: Tensor = x if box is None else crop(x, box)
+    return part

@@ -97,10 +97,9 @@ class CaffeNet(Net):
     def part(self, source: str, blob: str, box: Box) -> Part:
         self.check_blobs([source, blob])
         given, wanted = {**self.graph.blobs, **self.graph.inputs}[source], self.graph.blobs[blob]
-        top, left, bottom, right = box
-        execution = Execution(self.graph, {wanted: ((top, bottom), (left, right))}, [given])
+        execution = Execution(self.graph, {wanted: box}, [given])
         self._require(execution, [given])
-        return lambda x: execution({given: cut(x, execution.areas[given])})[wanted]
+        return lambda x: execution({given: cut(x, execution.boxes[given])})[wanted]
 
     def support(self, layer: str, mask: Mask) -> Mask:
         self.layer_shape(layer)

@@ -10,10 +10,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from cnnpref.geometry import Box, Shape
-from cnnpref.nets.caffe.execution import Execution, full_area, local_patch
+from cnnpref.geometry import Box, Shape, box_of, full_box
+from cnnpref.nets.caffe.execution import Execution, local_patch
 from cnnpref.nets.caffe.graph import Graph
-from cnnpref.nets.caffe.layers.base import Area, Patch
+from cnnpref.nets.caffe.layers.base import Patch
 from cnnpref.nets.caffe.layers.head import Head
 from cnnpref.nets.caffe.node import Node
 
@@ -43,20 +43,19 @@ class CaffeReadout:
         """The readout of the units `index` (B, K), flat in a value of the graph."""
         shape = graph.shapes[value][1:]
         channel = torch.div(index, prod(shape[1:]), rounding_mode="floor")
-        area = _area(shape, index)
+        box = _box_of(shape, index)
         node = next((node for node in graph.nodes if value in node.tops), None)
-        patch = local_patch(node.layer, area) if node and area else None
-        head = _head(node, channel, area, patch)
+        patch = local_patch(node.layer, box) if node and box else None
+        head = _head(node, channel, box, patch)
         if node and head:
-            wanted: dict[int, Area | None] = {node.bottoms[0]: patch.needs[0] if patch else None}
+            wanted: dict[int, Box | None] = {node.bottoms[0]: patch.needs[0] if patch else None}
         else:
-            wanted = {value: area}
+            wanted = {value: box}
         execution = Execution(graph, wanted, [image], sum_parts=True)
-        place = _place(shape, index, channel if head is None else None, area)
-        (top, bottom), (left, right) = execution.areas.get(image) or full_area(graph.shapes[image])
-        box = (top, left, bottom, right)
+        place = _place(shape, index, channel if head is None else None, box)
+        seen = execution.boxes.get(image) or full_box(graph.shapes[image])
         rows, columns = patch.edges[0] if patch and head else ((0, 0), (0, 0))
-        return cls(box, execution, image, place, head, (*columns, *rows))
+        return cls(seen, execution, image, place, head, (*columns, *rows))
 
     def __call__(self, images: Tensor) -> Tensor:
         (value,) = self.execution.wanted
@@ -71,23 +70,20 @@ class CaffeReadout:
         return replace(self, index=self.index[chosen], head=head)
 
 
-def _head(
-    node: Node | None, channel: Tensor, area: Area | None, patch: Patch | None
-) -> Head | None:
+def _head(node: Node | None, channel: Tensor, box: Box | None, patch: Patch | None) -> Head | None:
     """None where an image has units in several channels, or the layer no way to do it."""
-    if node is None or len(node.bottoms) > 1 or len(node.tops) > 1 or (area and not patch):
+    if node is None or len(node.bottoms) > 1 or len(node.tops) > 1 or (box and not patch):
         return None
     single = bool((channel == channel[:, :1]).all())
     return node.layer.head(channel[:, 0]) if single else None
 
 
-def _area(shape: Shape, index: Tensor) -> Area | None:
+def _box_of(shape: Shape, index: Tensor) -> Box | None:
     """Around the positions of the units in a map; None without a map."""
     if len(shape) != 3:
         return None
     row, column = _position(shape, index)
-    rows, columns = ((int(axis.min()), int(axis.max()) + 1) for axis in (row, column))
-    return rows, columns
+    return box_of(*((int(axis.min()), int(axis.max()) + 1) for axis in (row, column)))
 
 
 def _position(shape: Shape, index: Tensor) -> tuple[Tensor, Tensor]:
@@ -96,11 +92,11 @@ def _position(shape: Shape, index: Tensor) -> tuple[Tensor, Tensor]:
     return torch.div(place, shape[2], rounding_mode="floor"), place % shape[2]
 
 
-def _place(shape: Shape, index: Tensor, channel: Tensor | None, area: Area | None) -> Tensor:
+def _place(shape: Shape, index: Tensor, channel: Tensor | None, box: Box | None) -> Tensor:
     """Flat indices in a part of the map, of all channels or of one alone."""
     if len(shape) != 3:
         return index if channel is not None else index % prod(shape[1:])
-    (top, bottom), (left, right) = area or full_area(shape)
+    top, left, bottom, right = box or full_box(shape)
     row, column = _position(shape, index)
     inside = (row - top) * (right - left) + column - left
     return inside if channel is None else channel * (bottom - top) * (right - left) + inside

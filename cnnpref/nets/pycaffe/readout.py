@@ -10,7 +10,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from cnnpref.geometry import Box, crop
+from cnnpref.geometry import Box, crop, full_box
 from cnnpref.nets.net import FullReadout, Net
 
 _TRIED = 2  # images of noise on which a field is tried
@@ -54,7 +54,7 @@ def field_of(net: Net, layer: str, index: Tensor) -> Box | None:
         layer: a name in its `layers`.
         index: of the units, flat in the layer.
     """
-    shape, full = net.layer_shape(layer), (0, 0, *net.image_size)
+    shape, full = net.layer_shape(layer), full_box(net.input_shape)
     if len(shape) != 3:
         return None
     _, row, column = np.unravel_index(index.unique().numpy(), shape)

@@ -13,13 +13,24 @@ import torch
 from torch import Tensor
 
 from cnnpref.errors import suggest
-from cnnpref.geometry import Mask, Reach, Same, Shape, Span, anywhere, pull_back
+from cnnpref.geometry import (
+    Box,
+    Mask,
+    Reach,
+    Same,
+    Shape,
+    Span,
+    anywhere,
+    box_of,
+    pull_back,
+    spans,
+)
 from cnnpref.nets.caffe.files.caffemodel import Weights
 from cnnpref.nets.caffe.files.schema import Message
 from cnnpref.nets.caffe.layers.head import Head
 
 _MOST_NUMBERS = 2**31 - 1
-Area = tuple[Span, Span]  # rows and columns of a map
+Edges = tuple[Span, Span]  # before and after the rows of a map, and its columns
 
 
 @dataclass(frozen=True)
@@ -64,15 +75,15 @@ class Patch:
     """A part of the tops of a layer over space, and what it takes.
 
     Attributes:
-        area: of the tops' maps.
+        box: of the tops' maps.
         needs: of each bottom's map.
         edges: by how many rows, before and after, and columns the patch reaches past each bottom's
             map: there is padding.
     """
 
-    area: Area
-    needs: Sequence[Area]
-    edges: Sequence[tuple[Span, Span]]
+    box: Box
+    needs: Sequence[Box]
+    edges: Sequence[Edges]
 
 
 class UnsupportedError(Exception):
@@ -178,12 +189,12 @@ class Layer:
             len(shape) for shape in (*self.bottom_shapes, *self.top_shapes)
         }
 
-    def needs(self, bottom: int, area: Area) -> Area:
+    def needs(self, bottom: int, box: Box) -> Box:
         """What a patch of the tops takes of a bottom; it may reach past the map."""
         top = min(bottom, len(self.top_shapes) - 1)
-        spans = [self.reach(axis, top, bottom).span(*area[axis - 2]) for axis in (2, 3)]
-        rows, columns = (span for span in spans if span)  # a local layer has both
-        return rows, columns
+        asked = zip((2, 3), spans(box), strict=True)
+        found = [self.reach(axis, top, bottom).span(*span) for axis, span in asked]
+        return box_of(*(span for span in found if span))  # a local layer has both
 
 
 class SameShape(Layer):

@@ -11,9 +11,19 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from cnnpref.geometry import Grouped, Mask, Nothing, Reach, Shape, Transposed, Whole, Window
+from cnnpref.geometry import (
+    Box,
+    Grouped,
+    Mask,
+    Nothing,
+    Reach,
+    Shape,
+    Transposed,
+    Whole,
+    Window,
+    spans,
+)
 from cnnpref.nets.caffe.layers.base import (
-    Area,
     Blob,
     Layer,
     Patch,
@@ -210,18 +220,18 @@ class Deconvolution(_Kernel):
 
     def forward_patch(self, patch: Patch, *bottoms: Tensor) -> tuple[Tensor, ...]:
         return tuple(
-            self._spread_patch(x, patch.area, need)
+            self._spread_patch(x, patch.box, need)
             for x, need in zip(bottoms, patch.needs, strict=True)
         )
 
-    def _spread_patch(self, x: Tensor, area: Area, need: Area) -> Tensor:
+    def _spread_patch(self, x: Tensor, box: Box, need: Box) -> Tensor:
         (x, weight), zero = self._laid_out(x), (0, 0)
         spread = F.conv_transpose2d(
             x, weight, None, self.stride, zero, zero, self.group, self.dilation
         )
         edges: list[int] = []
         for axis in (1, 0):  # columns first, as F.pad has them
-            (first, last), (start, _), size = area[axis], need[axis], spread.shape[2 + axis]
+            (first, last), start, size = spans(box)[axis], need[axis], spread.shape[2 + axis]
             before = start * self.stride[axis] - self.pad[axis] - first  # negative: cut off
             edges += [before, last - first - before - size]
         top, bias = F.pad(spread, edges), self._bias()

@@ -6,7 +6,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from cnnpref.geometry import Reach, Same, Shape, Whole, Window
+from cnnpref.geometry import Reach, Same, Shape, Whole, Window, relative
 from cnnpref.nets.caffe.layers.base import (
     Blob,
     Patch,
@@ -60,7 +60,7 @@ class LRN(SameShape):
             return self.forward(*bottoms)
         (x,), ((rows, columns),), (need,) = bottoms, patch.edges, patch.needs
         mean = F.avg_pool2d(F.pad(x * x, (*columns, *rows)), self.size, 1)
-        top, left = (area[0] - start for area, (start, _) in zip(patch.area, need, strict=True))
+        top, left, _, _ = relative(patch.box, need)
         inner = x[:, :, top : top + mean.shape[2], left : left + mean.shape[3]]
         return self._scaled(inner, mean)
 

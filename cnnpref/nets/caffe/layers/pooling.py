@@ -16,7 +16,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from cnnpref.geometry import Mask, Reach, Same, Shape, Span, Window
+from cnnpref.geometry import Mask, Reach, Same, Shape, Span, Window, spans
 from cnnpref.nets.caffe.files.schema import SCHEMA
 from cnnpref.nets.caffe.layers.base import (
     Blob,
@@ -98,7 +98,7 @@ class Pooling(Layer):
         ((rows, columns),) = patch.edges
         shape = self.bottom_shapes[0]
         kernel = self._kernel(shape)
-        return self._pool(bottoms[0], [*columns, *rows], kernel, shape[2:], patch.area)
+        return self._pool(bottoms[0], [*columns, *rows], kernel, shape[2:], spans(patch.box))
 
     def _pool(
         self, x: Tensor, edges: Sequence[int], kernel: Shape, size: Shape, area: Sequence[Span]

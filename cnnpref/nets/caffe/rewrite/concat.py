@@ -106,7 +106,7 @@ class SummedConvolution(Layer):
 
     def forward_patch(self, patch: Patch, *bottoms: Tensor) -> Tensor:
         needs = zip(patch.needs, patch.edges, strict=True)
-        patches = [Patch(patch.area, [need], [edges]) for need, edges in needs]
+        patches = [Patch(patch.box, [need], [edges]) for need, edges in needs]
         each = zip(self._parts, patches, bottoms, strict=True)
         return reduce(iadd, [part.forward_patch(patch, x)[0] for part, patch, x in each])
 
