@@ -99,7 +99,7 @@ class Pass(TorchFunctionMode):
         self, func: Any, types: Any, args: Any = (), kwargs: dict[str, Any] | None = None
     ) -> Any:
         value = self._call(func, args, kwargs or {})
-        if not isinstance(value, Tensor) or func.__name__ == "__get__" or self._is_nobodys():
+        if not isinstance(value, Tensor) or func.__name__ == "__get__" or self._is_internal():
             return value
         kind = func.__name__.strip("_")
         kind = kind[1:] if kind in _REFLECTED else kind
@@ -112,7 +112,7 @@ class Pass(TorchFunctionMode):
             return batch_norm(*args, **kwargs)
         return func(*args, **kwargs)
 
-    def _is_nobodys(self) -> bool:
+    def _is_internal(self) -> bool:
         """Whether a function is no layer: in a module of PyTorch's own, or in none that counts."""
         if self._parents is not None and self.place not in self._parents:
             return True
