@@ -182,7 +182,8 @@ class Graph:
         mixer = next((self._mixed[b] for b in bottoms if b in self._mixed), None)
         reason = layer.why_mixed() or (mixer and f"it depends on {mixer}")
         if reason:
-            self._mixed.update(dict.fromkeys(tops, mixer or _no_use(layer.name)))
+            mixer = mixer or f"layer {layer.name!r}, which mixes the images of a batch"
+            self._mixed.update(dict.fromkeys(tops, mixer))
             self.refused.setdefault(layer.name, reason)
         elif tops and layer.name not in self.refused:
             self.layers.setdefault(layer.name, tops[0])

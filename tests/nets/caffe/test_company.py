@@ -181,7 +181,7 @@ def test_layers_above_one_that_mixes_images_are_refused(text: str) -> None:
     net = made(CONV.replace('"c"', '"conv"') + text + layer("above", "ReLU", "x"), images=2)
     assert set(net.layers) - {"c"} == {"conv"}
     assert "image" in net.refused["x"]
-    assert net.refused["above"] == "it depends on layer 'x', which cannot be computed"
+    assert net.refused["above"] == "it depends on layer 'x', which mixes the images of a batch"
     with pytest.raises(UserError, match="layer 'above' of the net 'made' cannot be computed: it"):
         net.layer_shape("above")
     assert net.activations(noise(5, 3, 8, 9), "conv").shape == (5, 3, 7, 8)
