@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from layers import series_of
 from small import GENERATOR, NET, random_net
 
 import cnnpref
@@ -14,6 +15,8 @@ from cnnpref.ascent.solution import Solution
 from cnnpref.ascent.variables import Generator
 from cnnpref.methods import METHODS, resolve
 from cnnpref.nets.caffe import CaffeNet, save_caffemodel
+from cnnpref.nets.zoo import find
+from cnnpref.planning.estimate import unit_memory
 
 pytestmark = pytest.mark.skipif(not torch.cuda.is_available(), reason="there is no CUDA GPU")
 
@@ -55,3 +58,18 @@ def test_rounded_factors_cost_little(tmp_path: Path) -> None:
 def test_a_canvas_that_is_the_field(tmp_path: Path) -> None:
     ours, theirs = (run(tmp_path, d, "gd", "conv1", canvas="field") for d in ("cuda", "cpu"))
     assert np.abs(ours.images - theirs.images).max() <= 0.5
+
+
+@pytest.mark.parametrize("method", ["gd", "lbfgs", "spectral"])
+def test_units_take_no_more_than_the_estimate(tmp_path: Path, method: str) -> None:
+    """16 units of SqueezeNet's last layer."""
+    net = cnnpref.load_caffe(find("squeezenet1.1").prototxt, device="cuda")
+    for weight in net.parameters():
+        weight.normal_(std=0.1)
+    objective = cnnpref.Objective.units(net, "conv10", range(16), "all")
+    options = METHODS[method].shortened(resolve(method, "higher"), 12)
+    torch.cuda.reset_peak_memory_stats()
+    before = torch.cuda.memory_allocated()
+    cnnpref.maximise(net, objective, method, options)
+    taken = torch.cuda.max_memory_allocated() - before
+    assert 1 < 16 * unit_memory(series_of(tmp_path, [0], method, "conv10"), net) / taken < 8

@@ -9,6 +9,8 @@ import pytest
 from calling import Config, call, fail, succeed, unit_files
 from running import Project
 
+from cnnpref.planning.files import GALLERY
+
 RUN = Path("results/mine")
 
 
@@ -33,16 +35,18 @@ def truncate(path: Path) -> None:
     os.utime(path, ns=(stamp.st_atime_ns, stamp.st_mtime_ns))
 
 
-def test_a_complete_run_is_right(config: Config) -> None:
+def test_a_complete_run_is_right(config: Config, finished: Project) -> None:
     result = call("check", config)
     assert (result.exit_code, result.stderr) == (0, "")
-    counts = "9 unit files, 2 layer files, 4 sheets, 5 gallery files"
+    shown = len(finished.plan().paths(GALLERY.makes))
+    counts = f"9 unit files, 2 layer files, 4 sheets, {shown} gallery files"
     assert result.stdout == f"{RUN}: {counts}: all there and right\n"
 
 
 def test_a_run_that_was_not_started_misses_everything(config: Config) -> None:
     last = fail("check", {**config, "run": "other"})
-    assert last.startswith("cnnpref: results/other: 20 missing; ")
+    made = len([path for path in RUN.rglob("*") if path.is_file()])
+    assert last.startswith(f"cnnpref: results/other: {made} missing; ")
 
 
 def test_missing_units_are_grouped(config: Config) -> None:
