@@ -4,8 +4,8 @@ A net may mix the images of a batch (the statistics of a batch, layers over axis
 (dropout that is always on) or keep a state. Its units would have other images in other batches.
 
 Two batches of two are compared that differ in the second image alone. The same kernels compute
-both: what they make of the first image, and its gradient, is the same to the bit (on a CPU, every
-layer of SqueezeNet, GoogLeNet and ResNet-50; GPUs sum some gradients in no fixed order, by 1e-6).
+both: what they make of the first image, and its gradient, is the same to the bit on a CPU (all
+layers of SqueezeNet, some of GoogLeNet's and ResNet-50's); GPUs may sum gradients in any order.
 An image alone goes through other kernels: its values differ by up to 4e-5 of the largest, and its
 gradient by 4 %, where a maximum flips, so that it is not compared. What mixes images or draws at
 random is far above the limits below.
