@@ -28,7 +28,7 @@ class Method(ABC, Generic[O]):
     Attributes:
         name: in configs, keys and file names: lower-case letters, digits and '_'.
         options: the class of its options.
-        presets: {preset: {option: value}}, for each name in `PRESETS`.
+        presets: {preset: {option: value}}; those of `default_preset` at least.
         needs_generator: it searches among the images of a generator.
         shows_update: an observer sees the image after an iteration's update, not the one that was
             evaluated.

@@ -108,7 +108,7 @@ _CONSTANT, _LAST = 0.6, 0.02  # share of the steps at full length; what the leng
 
 
 class Spectral(Method[SpectralOptions]):
-    """Its own: see docs in `config/README.md`."""
+    """Images within the spectrum of natural ones, seen in random views under noise on the net."""
 
     name = "spectral"
     options = SpectralOptions
@@ -169,7 +169,7 @@ class _Run:
         from cnnpref.ascent.views import Views
         from cnnpref.ascent.weight_noise import WeightNoise
 
-        self.options, self.task = options, task
+        self.options = options
         self.images: FourierImages = task.variables  # type: ignore[assignment]
         self.chosen = chosen = suited(options, self.images.box)
         shift = _shift(chosen, self.images.box)
