@@ -21,6 +21,7 @@ lint: .venv/.lint
 	$(BIN)/mypy
 	$(BIN)/snakefmt --check workflow
 	$(BIN)/snakemake --lint
+	if [ -x $(BIN)/hadolint ]; then $(BIN)/hadolint workflow/container/Dockerfile; fi
 
 # make bench BENCH='--only gd/conv1': options of tests/benchmarks/speed.py.
 bench: .venv/.test
