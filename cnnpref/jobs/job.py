@@ -56,7 +56,8 @@ def run_batch(batch: Batch, nets: Nets, attempt: int = 1) -> list[str]:
     for portion, solution, seconds in _solutions(nets, series, units, attempt):
         common = _common_attributes(series, nets, seconds / len(portion))
         results = (
-            _result(solution, row, {**common, "unit": unit}) for row, unit in enumerate(portion)
+            _result(solution, row, {**common, **_unit_attributes(series, unit)})
+            for row, unit in enumerate(portion)
         )
         failures += [line for result in results if (line := _write(series, result))]
     return failures
@@ -178,6 +179,11 @@ def _common_attributes(series: Series, nets: Nets, seconds: float) -> dict[str, 
         "seconds": seconds,
         "digest": series.digest,
     }
+
+
+def _unit_attributes(series: Series, unit: int) -> dict[str, Any]:
+    label = series.label(unit)
+    return {"unit": unit, "label": label} if label else {"unit": unit}
 
 
 def _device_name(device: torch.device) -> str:

@@ -36,6 +36,7 @@ class NetDescription:
             leaves to the zoo, what the zoo says of it; and what else of a net's definition
             determines its images.
         refused: {layer: why its units cannot be had}, of layers that are not in `layers`.
+        labels: of the classes that it tells apart, in their order, if its weights' metadata say so.
     """
 
     layers: Mapping[str, Shape]
@@ -43,6 +44,7 @@ class NetDescription:
     weights: Mapping[str, int]
     sha256: Mapping[str, str]
     refused: Mapping[str, str] = field(default_factory=dict)
+    labels: tuple[str, ...] = ()
 
 
 def open_net(section: Mapping[str, Any], device: str | torch.device = "cpu") -> Net:

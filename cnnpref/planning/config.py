@@ -73,6 +73,9 @@ def resolve_config(raw: Mapping[str, Any], name: str) -> Config:
     for key in ("batch", "seed", "seeds"):
         config[key] = int(config[key])  # 64.0 is a whole number too
     config["results"] = _expand("results", config["results"])
+    _expand_labels("", config)
+    for layer, settings in ({} if config["layers"] == "all" else config["layers"]).items():
+        _expand_labels(f"layers.{layer}.", settings or {})
     if Path(config["results"]).is_file():
         raise UserError(f"config: results: {config['results']!r} is a file; name a folder")
     for section in ("net", "generator"):
@@ -81,6 +84,12 @@ def resolve_config(raw: Mapping[str, Any], name: str) -> Config:
             expanded = {key: _expand(f"{section}.{key}", path) for key, path in paths.items()}
             config[section] = {**config[section], **expanded}
     return config
+
+
+def _expand_labels(place: str, section: Config) -> None:
+    """Where labels are the path of a file."""
+    if isinstance(section.get("labels"), str):
+        section["labels"] = _expand(f"{place}labels", section["labels"])
 
 
 def _run_name(name: str) -> str:

@@ -12,10 +12,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from cnnpref.errors import UserError, suggest
-from cnnpref.geometry import Shape
 from cnnpref.methods import METHODS, Options, find_method, keyed, resolve
 from cnnpref.planning.config import Config
 from cnnpref.planning.files import UNITS, File, Kind, expand, list_files, list_logs
+from cnnpref.planning.labels import Labels, layer_labels
 from cnnpref.planning.selection import MOST, select_position, select_units
 from cnnpref.planning.series import Batch, Origin, Series, escape
 
@@ -95,6 +95,13 @@ class Plan:
         """The file of a kind, of a layer and a name of method where the kind has one for each."""
         return self.folder / kind.path.format(layer=escape(layer), name=name)
 
+    def label_files(self, layer: str) -> list[str]:
+        """The text file that names a layer's units, if there is one."""
+        wanted = {} if self.config["layers"] == "all" else self.config["layers"]
+        source = (wanted.get(layer) or self.config).get("labels", self.config.get("labels"))
+        is_labelled = any(each.labels for each in self.select(layer))
+        return [source] if is_labelled and isinstance(source, str) else []
+
     def logs(self) -> Iterator[Path]:
         """The logs of the run's jobs, or the folders of those that have one for each batch."""
         return list_logs(self.folder, self.series)
@@ -112,7 +119,7 @@ def make_plan(config: Config, describe: Describe) -> Plan:
         describe: reads the files of a section of the config.
 
     Raises:
-        UserError: a layer, unit, position, method, preset or option that does not exist; a
+        UserError: a layer, unit, label, position, method, preset or option that does not exist; a
             generator is wanted and not given; or what `describe` raises.
     """
     for method in config["methods"]:
@@ -121,13 +128,15 @@ def make_plan(config: Config, describe: Describe) -> Plan:
     net = nets["net"]
     origins = {method: _origin(config, nets, method) for method in config["methods"]}
     layers = {layer: settings or {} for layer, settings in _wanted_layers(config, net).items()}
+    counts = {layer: s[0] for layer, s in net.layers.items() if len(s) in UNIT_RANKS}
+    labels = layer_labels(config, layers, net, counts)
     units = {
-        layer: select_units(layer, net.layers[layer][0], settings.get("units", "all"))
+        layer: select_units(layer, counts[layer], settings.get("units", "all"), labels[layer])
         for layer, settings in layers.items()
     }
     _check_number(config, sum(map(len, units.values())))
     series = tuple(
-        _series(config, layer, net.layers[layer], settings, units[layer], method, origin, seed)
+        _series(config, net, layer, settings, units[layer], labels[layer], method, origin, seed)
         for layer, settings in layers.items()
         for method, origin in origins.items()
         for seed in range(config["seed"], config["seed"] + config["seeds"])
@@ -198,14 +207,16 @@ def _left_out(refused: Mapping[str, str]) -> str:
 
 def _series(
     config: Config,
+    net: NetDescription,
     layer: str,
-    shape: Shape,
     settings: Mapping[str, Any],
     units: tuple[int, ...],
+    labels: Labels,
     method: str,
     origin: Origin,
     seed: int,
 ) -> Series:
+    shape = net.layers[layer]
     position = select_position(layer, shape, settings.get("position", "center"))
     preset = settings.get("preset") or METHODS[method].default_preset(shape, position)
     chosen = _options(config, layer, settings, method, preset)
@@ -219,7 +230,9 @@ def _series(
     )
     folder = _folder(config) / UNITS.format(layer=escape(layer), method=method, key=digest[:8])
     name = method if seed == config["seed"] else f"{method}-seed{seed}"
-    return Series(layer, method, name, units, position, chosen, seed, origin, digest, folder)
+    return Series(
+        layer, method, name, units, position, chosen, seed, origin, digest, folder, labels
+    )
 
 
 def _options(

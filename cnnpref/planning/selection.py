@@ -3,28 +3,33 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from itertools import chain
 from typing import Any
 
 from cnnpref.errors import UserError
 from cnnpref.geometry import Position, Shape
+from cnnpref.planning.labels import find_unit
 
 MOST = 10_000_000  # unit files of a run; 40,000 take Snakemake seconds and 350 MB
 _RANGE = re.compile(r"\s*(\d+)(?:-(\d+))?\s*")
 
 
-def select_units(layer: str, count: int, wanted: Any) -> tuple[int, ...]:
+def select_units(
+    layer: str, count: int, wanted: Any, labels: Sequence[str] = ()
+) -> tuple[int, ...]:
     """The wanted ones of a layer's `count` units, ascending, each once.
 
     Args:
         layer: its name, for messages.
         count: the layer has units 0 .. count - 1.
-        wanted: "all", a unit, a list of units, ranges "0-24,30", {"every": n}, or {"count": n}
-            evenly spaced ones.
+        wanted: "all", a unit or its label, a list of these, ranges "0-24,30", {"every": n}, or
+            {"count": n} evenly spaced ones.
+        labels: of all units, if they have any.
 
     Raises:
-        UserError: a unit is out of range, more are wanted than there are, or than a run may have.
+        UserError: a unit is out of range, a label is of none or of several, more are wanted than
+            there are, or than a run may have.
     """
     match wanted:
         case "all":
@@ -38,7 +43,10 @@ def select_units(layer: str, count: int, wanted: Any) -> tuple[int, ...]:
             raise UserError(
                 f"config: layers.{layer}.units: got count {number}; {layer!r} has {count} units"
             )
-    ranges = parse_ranges(wanted) if isinstance(wanted, str) else _singles(wanted)
+    if isinstance(wanted, str) and is_ranges(wanted):
+        ranges = parse_ranges(wanted)
+    else:
+        ranges = _singles(layer, labels, wanted if isinstance(wanted, list) else [wanted])
     for first, last in ranges:
         if not first <= last < count:
             raise UserError(
@@ -87,10 +95,15 @@ def parse_ranges(text: str) -> list[tuple[int, int]]:
     Raises:
         UserError: the text is something else.
     """
-    matches = [_RANGE.fullmatch(part) for part in text.split(",")]
-    if not all(matches):
+    if not is_ranges(text):
         raise UserError(f"units: got {text!r}; allowed: ranges such as '0-24,30'")
+    matches = map(_RANGE.fullmatch, text.split(","))
     return [(int(match[1]), int(match[2] or match[1])) for match in matches if match]
+
+
+def is_ranges(text: str) -> bool:
+    """Whether `parse_ranges` can read it."""
+    return all(map(_RANGE.fullmatch, text.split(",")))
 
 
 def format_ranges(units: Iterable[int]) -> str:
@@ -113,6 +126,8 @@ def _range(first: int, last: int) -> str:
     return str(first) if first == last else f"{first}-{last}"
 
 
-def _singles(wanted: int | list[int]) -> list[tuple[int, int]]:
-    units = wanted if isinstance(wanted, list) else [wanted]
-    return [(int(unit), int(unit)) for unit in units]
+def _singles(
+    layer: str, labels: Sequence[str], wanted: Sequence[int | str]
+) -> list[tuple[int, int]]:
+    units = [find_unit(layer, labels, u) if isinstance(u, str) else int(u) for u in wanted]
+    return [(unit, unit) for unit in units]

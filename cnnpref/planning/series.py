@@ -28,6 +28,7 @@ class Series:
         origin: the nets that make the images, as the config has them, with digests for files.
         digest: hexadecimal sha256 over all that determines these images, but the unit.
         folder: where the unit files lie; its name ends in the first 8 digits of the digest.
+        labels: of all units of the layer, or (); images and paths do not depend on them.
     """
 
     layer: str
@@ -40,6 +41,7 @@ class Series:
     origin: Origin
     digest: str
     folder: Path
+    labels: tuple[str, ...] = ()
 
     @property
     def how(self) -> Method[Any]:
@@ -51,6 +53,10 @@ class Series:
         """What stands for it in the paths of files, see `files`: layer, method, name, key."""
         layer, key = escape(self.layer), self.digest[:8]
         return {"layer": layer, "method": self.method, "name": self.name, "key": key}
+
+    def label(self, unit: int) -> str:
+        """The unit's label; "" if it has none."""
+        return self.labels[unit] if self.labels else ""
 
     def path(self, unit: int) -> Path:
         """The unit's file."""

@@ -48,11 +48,18 @@ def check_run(plan: Plan) -> Iterator[Fault]:
 
 
 def is_collected(path: Path, series: Sequence[Series]) -> bool:
-    """Whether a layer file is complete and of these series, with these units."""
+    """Whether a layer file is complete and of these series, with these units and labels."""
     return _layer_fault(path, series) is None
 
 
+def has_other_labels(path: Path, series: Sequence[Series]) -> bool:
+    """Whether a layer file is complete and of these series, but with other labels."""
+    fault = _layer_fault(path, series)
+    return fault is not None and fault[1] == _OTHER_LABELS
+
+
 _Found = tuple[State, str] | None  # what is wrong, and the reason
+_OTHER_LABELS = "with other labels"
 
 
 def _content_fault(plan: Plan, file: File) -> _Found:
@@ -78,16 +85,21 @@ def _unit_fault(path: Path, digest: str) -> _Found:
 
 def _layer_fault(path: Path, series: Sequence[Series]) -> _Found:
     wanted = {each.name: (each.digest, list(each.units)) for each in series}
+    labels = {each.name: [each.label(unit) for unit in each.units] for each in series}
     try:
         with open_layer(path) as methods:
+            rows = {name: data.rows() for name, data in methods.items()}
             found = {
-                name: (data.attributes["digest"], [row.unit for row in data.rows()])
+                name: (data.attributes["digest"], [row.unit for row in rows[name]])
                 for name, data in methods.items()
             }
     except (UserError, KeyError, OSError, ValueError, RuntimeError):
         return State.DAMAGED, "not a complete layer file"
     other = [name for name in {**wanted, **found} if wanted.get(name) != found.get(name)]
-    return (State.STALE, f"of other units or options of {', '.join(other)}") if other else None
+    if other:
+        return State.STALE, f"of other units or options of {', '.join(other)}"
+    is_labelled = labels == {name: [row.label for row in each] for name, each in rows.items()}
+    return None if is_labelled else (State.STALE, _OTHER_LABELS)
 
 
 def _png_fault(path: Path) -> _Found:

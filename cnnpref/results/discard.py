@@ -1,16 +1,17 @@
-"""Before a run: damaged unit files are deleted, since Snakemake only sees that a file exists."""
+"""Before a run, what Snakemake does not see of a file that exists: damaged or wrong ones go."""
 
 from __future__ import annotations
 
 import os
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 
 from cnnpref.planning.files import LAYER
 from cnnpref.planning.plan import Plan
 from cnnpref.planning.selection import format_ranges
 from cnnpref.planning.series import Series
-from cnnpref.results.check import is_collected
+from cnnpref.results.check import has_other_labels, is_collected
 from cnnpref.results.unit_file import check_unit
 
 
@@ -18,7 +19,8 @@ def discard_damaged(plan: Plan) -> list[str]:
     """Delete the unit files that are damaged, unless they are older than their layer file.
 
     A layer file of exactly these units shows that older unit files were whole when it was made of
-    them. Files that the operating system does not let this process read or delete stay.
+    them. A layer file with other labels than the config's is deleted too, to be made again of the
+    same unit files. Files that the operating system does not let this process read or delete stay.
 
     Returns:
         Warnings: a line for each series that had damaged files, or one line if the run's folder
@@ -39,12 +41,16 @@ def _is_writable(folder: Path) -> bool:
 
 def _discard_of_layer(plan: Plan, layer: str) -> Iterator[str]:
     series, data = plan.select(layer), plan.path(LAYER, layer)
-    made = data.stat().st_mtime_ns if is_collected(data, series) else 0
+    relabelled = has_other_labels(data, series)
+    made = data.stat().st_mtime_ns if relabelled or is_collected(data, series) else 0
     for each in series:
         if reasons := dict(_discard(each, made)):
             count = f"{len(reasons):,} damaged unit file{'s' if len(reasons) > 1 else ''}"
             units = f"{format_ranges(reasons)} ({', '.join(sorted(set(reasons.values())))})"
             yield f"warning: {each.folder}: {count}, deleted, to be computed again: {units}"
+    if relabelled:
+        with suppress(OSError):
+            data.unlink()
 
 
 def _discard(series: Series, since: int) -> Iterator[tuple[int, str]]:

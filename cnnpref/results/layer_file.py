@@ -45,6 +45,7 @@ class Row:
     status: Status
     receptive_field: Box
     activation: Array
+    label: str = ""
 
 
 def collect(path: Path, series: Sequence[Series]) -> None:
@@ -53,7 +54,7 @@ def collect(path: Path, series: Sequence[Series]) -> None:
     A group of U units whose longest trace has T values holds `unit`, `status`, `score`,
     `score_best`, `seed`, `evaluations` (U,), `receptive_field` (U, 4), `activation` (U, T) padded
     with NaN, `image` and `image_best` (U, H, W, C); `latent` (U, ...) and `importance` (U, H, W)
-    if the method has them.
+    if the method has them; `label` (U,), texts, if the layer has labels: those of the series.
 
     Raises:
         UserError: a unit file is missing or invalid, or the operating system refused to write.
@@ -65,6 +66,9 @@ def collect(path: Path, series: Sequence[Series]) -> None:
             attributes = read_unit(each.path(each.units[0])).attributes
             write_attributes(group, {name: attributes[name] for name in _COMMON})
             _write_table(group, units)
+            if each.labels:
+                labels = [each.label(unit) for unit in each.units]
+                group.create_dataset("label", data=labels, dtype=h5py.string_dtype())
             _write_images(group, each.paths(), output)
 
 
@@ -92,7 +96,14 @@ class MethodData:
         fields = map(tuple, self._group["receptive_field"][()].tolist())
         traces = zip(self._group["activation"][()], self._group["evaluations"][()], strict=True)
         activation = [trace[:count] for trace, count in traces]
-        return [Row(*row) for row in zip(*numbers, status, fields, activation, strict=True)]
+        columns = *numbers, status, fields, activation, self._labels(len(activation))
+        return [Row(*row) for row in zip(*columns, strict=True)]
+
+    def _labels(self, count: int) -> list[str]:
+        if "label" not in self._group:
+            return [""] * count
+        labels: list[str] = self._group["label"].asstr()[()].tolist()
+        return labels
 
     def image(self, index: int) -> Array:
         """The last iterate of the unit in that row, float32 (H, W, 3)."""

@@ -45,7 +45,8 @@ class UnitResult:
         activation: float32 trace, one value per evaluation.
         attributes: a value for each name in `ATTRIBUTES`: `options`, `versions` and `sha256` are
             dicts that JSON can hold, `receptive_field` is (top, left, bottom, right) in pixels,
-            half open; the others are strings or numbers, or tuples of integers.
+            half open; the others are strings or numbers, or tuples of integers. Also `label`, where
+            the unit had one when its image was made.
         latent: the last iterate in the generator's input space, float32, or None.
         importance: how much each pixel mattered, uint8 (H, W), 255 is most; or None.
     """

@@ -63,6 +63,7 @@ def _write_layer(plan: Plan, before: str | None, layer: str, after: str | None) 
                     "method": name,
                     "sheet": _image(plan.path(METHOD_SHEET, layer, name), page),
                     "rows": rows,
+                    "labelled": any(row.label for row in rows),
                     "traces": len(rows) <= TRACES,
                     "options": methods[name].attributes["options"],
                     "digest": methods[name].attributes["digest"],

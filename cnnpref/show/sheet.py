@@ -5,13 +5,12 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from functools import cache
 from itertools import chain
 from math import ceil, floor, sqrt
 from pathlib import Path
 
 import numpy as np
-from PIL import Image, ImageDraw, ImageFont
+from PIL import Image, ImageDraw
 
 from cnnpref.atomic import replacing
 from cnnpref.display import clip_extreme, normalise, three_channels
@@ -19,6 +18,7 @@ from cnnpref.errors import UserError, suggest
 from cnnpref.geometry import Box
 from cnnpref.input_space import Array
 from cnnpref.results.layer_file import MethodData, Row, open_layer
+from cnnpref.show.text import default_font, write
 
 PAPER, INK, GREY, BLANK, ALARM = "#ffffff", "#1c1c1e", "#6e6e73", "#e3e3e8", "#b3261e"
 TITLE, SUBTITLE = 26, 15  # font sizes
@@ -111,9 +111,14 @@ class _Layout:
         return GAP if self.width == 1 else 3 * GAP
 
     @property
+    def block(self) -> int:
+        """Width of a unit's tiles."""
+        return self.width * (self.tile + 2) - 2
+
+    @property
     def pitch(self) -> tuple[int, int]:
         """From one block to the next, to the right and downwards."""
-        return self.width * (self.tile + 2) - 2 + self.gap, self.tile + 2 * self.label
+        return self.block + self.gap, self.tile + 2 * self.label
 
     @property
     def size(self) -> tuple[int, int]:
@@ -143,13 +148,16 @@ def _sheet(methods: Mapping[str, MethodData]) -> Image.Image:
     units = sorted({row.unit for row in chain(*tables.values())})
     place = {unit: index for index, unit in enumerate(units)}
     layout = _layout(len(units), len(methods))
+    others = chain(*list(tables.values())[1:])
+    crowded = {row.unit for row in others if row.status.failed}
     sheet, draw = _page(layout, _headline(methods, tables, len(units)))
     for member, (method, data) in enumerate(methods.items()):
         _head_columns(draw, layout, method, member)
         for index, row in enumerate(tables[method]):
             corner = layout.corner(place[row.unit], member)
             sheet.paste(_tile(data, index, row, layout.tile), corner)
-            _label(draw, layout, row, corner, member)
+            wide = member == 0 and row.unit not in crowded
+            _label(draw, layout, row, corner, member, layout.block if wide else layout.tile)
     return sheet
 
 
@@ -169,7 +177,7 @@ def _headline(
 
 def _page(layout: _Layout, lines: tuple[str, str]) -> tuple[Image.Image, ImageDraw.ImageDraw]:
     width, height = layout.size
-    fonts = _font(TITLE), _font(SUBTITLE)
+    fonts = default_font(TITLE), default_font(SUBTITLE)
     text = max(font.getlength(line) for font, line in zip(fonts, lines, strict=True))
     page = Image.new("RGB", (max(width, ceil(text) + 2 * BORDER), height), PAPER)
     draw = ImageDraw.Draw(page)
@@ -179,7 +187,7 @@ def _page(layout: _Layout, lines: tuple[str, str]) -> tuple[Image.Image, ImageDr
 
 
 def _head_columns(draw: ImageDraw.ImageDraw, layout: _Layout, method: str, member: int) -> None:
-    font = _font(layout.label)
+    font = default_font(layout.label)
     room = layout.tile + (layout.gap if member == layout.width - 1 else 0)
     if layout.width > 1 and font.getlength(method) <= room:
         for column in range(min(layout.columns, layout.units)):
@@ -188,12 +196,25 @@ def _head_columns(draw: ImageDraw.ImageDraw, layout: _Layout, method: str, membe
 
 
 def _label(
-    draw: ImageDraw.ImageDraw, layout: _Layout, row: Row, corner: tuple[int, int], member: int
+    draw: ImageDraw.ImageDraw,
+    layout: _Layout,
+    row: Row,
+    corner: tuple[int, int],
+    member: int,
+    room: int,
 ) -> None:
+    """A unit's number and, as far as there is room, its label: for the first method.
+
+    For the others the number alone, and only where the unit failed.
+    """
     if member == 0 or row.status.failed:
-        x, y = corner
+        x, y, number = corner[0], corner[1] + layout.tile + 3, str(row.unit)
         colour = ALARM if row.status.failed else GREY
-        draw.text((x, y + layout.tile + 3), str(row.unit), colour, _font(layout.label))
+        font = default_font(layout.label)
+        draw.text((x, y), number, colour, font)
+        if member == 0:
+            start = font.getlength(f"{number}  ")
+            write(draw, (x + start, y), row.label, colour, layout.label, room - start)
 
 
 def _tile(data: MethodData, index: int, row: Row, side: int) -> Image.Image:
@@ -225,11 +246,6 @@ def _shown(crop: Array, side: int) -> Image.Image:
     pixels = np.rint(crop).clip(0, 255).astype(np.uint8)
     height, width = (max(1, round(n * side / max(crop.shape[:2]))) for n in crop.shape[:2])
     return Image.fromarray(pixels).resize((width, height), Image.Resampling.LANCZOS)
-
-
-@cache
-def _font(size: int) -> ImageFont.FreeTypeFont | ImageFont.ImageFont:
-    return ImageFont.load_default(size)
 
 
 def _save(image: Image.Image, path: Path) -> None:

@@ -24,7 +24,7 @@ from cnnpref.planning.plan import make_plan
     [
         (
             {"laiers": {}},
-            "unknown key 'laiers' (did you mean 'layers'?); allowed: run, results",
+            "unknown key 'laiers' (did you mean 'layers'",
         ),
         (
             {"layers": {"conv1": {"unit": 1}}},

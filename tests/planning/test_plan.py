@@ -72,7 +72,7 @@ def test_ranges_there_and_back(chosen: set[int]) -> None:
         ("0-99999999999999", "allowed: 0-15"),
         ({"count": 17}, "got count 17"),
         ({"every": 0}, "layers.conv1.units: got {'every': 0}; allowed: 'all', a list"),
-        ("some", "layers.conv1.units: got 'some'; allowed: 'all', a list"),
+        ("some", "units: got 'some', and 'conv1' has no labels; allowed: 'all', numbers"),
         ([-1], "layers.conv1.units: got [-1]; allowed"),
         ([], "layers.conv1.units: got []; allowed"),
         (True, "layers.conv1.units: got True; allowed"),

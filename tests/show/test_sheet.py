@@ -10,12 +10,13 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import pytest
-from layers import growth, multiply, unit_result, write_layer
+from layers import growth, multiply, unit_result, write_layer, write_units
 from PIL import Image
 from scipy.ndimage import find_objects, label
 
 from cnnpref.errors import UserError
 from cnnpref.geometry import Box
+from cnnpref.results.layer_file import collect
 from cnnpref.results.unit_file import UnitResult
 from cnnpref.show.sheet import layer_sheet, method_sheet, preview
 
@@ -137,6 +138,41 @@ def test_every_tile_has_its_number_below(tmp_path: Path) -> None:
         ink = pixels[bottom + 1 : bottom + 18, left:right].sum(axis=2) < 550
         numbers.append(label(ink.any(axis=0))[1])  # digits stand apart
     assert numbers == [1, 2, 4]
+
+
+def test_labels_stand_beside_the_numbers_within_the_width_of_a_tile(tmp_path: Path) -> None:
+    names = ("heart", "<i>&\"' 金魚 🐟", "x" * 5000, "")
+    results = [painted(unit) for unit in range(4)]
+    (series,) = write_units(results, f"{tmp_path}/units")
+    collect(tmp_path / "layer.h5", [replace(series, labels=names)])
+    method_sheet(tmp_path / "layer.h5", "gd", tmp_path / "sheet.png")
+    pixels = read(tmp_path / "sheet.png")
+    tiles = find(pixels, RED)
+    written = []
+    for _, left, bottom, right in tiles:
+        ink = pixels[bottom + 1 : bottom + 20, left:right].sum(axis=2) < 550
+        written.append(int(ink.any(axis=0).nonzero()[0][-1]))
+        gap = pixels[bottom + 1 : bottom + 20, right + 1 : right + 5]
+        assert (gap.sum(axis=2) > 750).all()
+    number, tile = written[3], tiles[0][3] - tiles[0][1]
+    assert number + 10 < written[0] < tile / 2
+    assert number + 10 < written[1]
+    assert tile - 15 < written[2]
+
+
+def test_the_label_of_a_unit_leaves_room_for_failures_of_other_methods(tmp_path: Path) -> None:
+    results = [painted(0, method="gd"), painted(0, method="lbfgs", status="diverged")]
+    units = write_units(results, f"{tmp_path}/{{method}}")
+    series = [replace(each, labels=("x" * 500,)) for each in units]
+    collect(tmp_path / "layer.h5", series)
+    layer_sheet(tmp_path / "layer.h5", tmp_path / "sheet.png")
+    pixels = read(tmp_path / "sheet.png")
+    ((_, left, bottom, right),) = find(pixels, RED)
+    below = pixels[bottom + 1 : bottom + 20]
+    assert (below[:, right - 20 : right].sum(axis=2) < 550).any()
+    beside = below[:, right + 2 : 2 * right - left]
+    assert not ((beside.sum(axis=2) < 550) & (np.ptp(beside, axis=2) < 40)).any()  # no grey
+    assert (np.ptp(beside, axis=2) > 100).any()  # but red
 
 
 def test_the_title_fits_however_narrow_the_sheet(tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import shutil
 import zipfile
@@ -93,6 +94,30 @@ def test_changed_options_go_beside_the_old_results_and_back(made: Project) -> No
     assert before.stat().st_mtime_ns == stamp
     with open_layer(made.folder / LAYER_FILE) as methods:
         assert methods["gd"].attributes["digest"] == digest
+
+
+def test_changed_labels_are_shown_and_nothing_is_computed(made: Project) -> None:
+    def shown() -> list[str]:
+        with open_layer(made.folder / LAYER_FILE) as methods:
+            return [row.label for row in methods["gd"].rows()]
+
+    names = made.folder / "names.txt"
+    wanted = {"conv1": {"units": "0-3", "labels": ["a", "b", "c", "d", "e", "f"]}}
+    assert counts(made.succeed(layers=wanted)) == {"collect": 1, "sheets": 1, "gallery": 1}
+    assert shown() == list("abcd")
+    assert "Nothing to be done" in made.succeed()
+    wanted["conv1"]["labels"] = "names.txt"
+    names.write_text("one\ntwo\n\nfour\nfive\nsix")
+    assert counts(made.succeed(layers=wanted))["collect"] == 1
+    assert shown() == ["one", "two", "", "four"]
+    before = names.stat()
+    names.write_text("one\ntwo\nIII\nfour\nfive\nsix")
+    os.utime(names, ns=(before.st_atime_ns, before.st_mtime_ns))  # as `cp -p` leaves it
+    assert counts(made.succeed()) == {"collect": 1, "sheets": 1, "gallery": 1}
+    assert shown() == ["one", "two", "III", "four"]
+    assert "Nothing to be done" in made.succeed()
+    names.write_text("1\n2\n3\n4\n5\n6")
+    assert "collect" in made.succeed("-n")
 
 
 def test_success_is_never_reported_over_stale_files(made: Project) -> None:

@@ -4,6 +4,7 @@
 rule collect:
     input:
         lambda wildcards: paths(files.COLLECT.reads, unescape(wildcards.layer)),
+        lambda wildcards: plan.label_files(unescape(wildcards.layer)),
     output:
         below(files.LAYER.path),
     log:
