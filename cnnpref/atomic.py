@@ -9,6 +9,7 @@ import secrets
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from tempfile import TemporaryFile
 from typing import Any
 
 from cnnpref.errors import UserError
@@ -35,6 +36,20 @@ def replacing(path: Path) -> Iterator[Path]:
     finally:
         with suppress(OSError):
             temporary.unlink()
+
+
+def try_writing(folder: Path) -> None:
+    """Fail before the work, not after it: make the folder, if need be, and a file in it.
+
+    Raises:
+        UserError: the operating system refused to write.
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with TemporaryFile(dir=folder):
+            pass
+    except OSError as error:
+        raise UserError(f"cannot write into {folder}: {refusal(error)}") from None
 
 
 def refusal(error: OSError) -> str:

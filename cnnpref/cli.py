@@ -9,7 +9,7 @@ from typing import Any
 
 import click
 
-from cnnpref.commands import make, nets, runs, zoo
+from cnnpref.commands import look, make, nets, runs, zoo
 from cnnpref.errors import UserError
 
 
@@ -38,5 +38,6 @@ for command in (
     *(make.generate, make.collect, make.sheet, make.gallery),
     *(runs.plan, runs.check, runs.clean),
     *(nets.info, nets.act_range, zoo.nets, zoo.fetch),
+    *(look.look, look.init),
 ):
     main.add_command(command)

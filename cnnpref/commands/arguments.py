@@ -1,4 +1,4 @@
-"""What commands have in common: the config, and which part of it is meant."""
+"""What commands have in common: the config, which part of it is meant, devices."""
 
 from __future__ import annotations
 
@@ -38,3 +38,15 @@ def layer_option(command: Command) -> Command:
 def method_option(command: Command) -> Command:
     """`--method`."""
     return click.option("--method", help="Only this method, such as gd or gd-seed1.")(command)
+
+
+def device_option(command: Command) -> Command:
+    """`--device`, of jobs."""
+    text = "auto, cpu, cuda or cuda:N; auto is a GPU that no other job has, or else the CPU."
+    return click.option("--device", default="auto", show_default=True, help=text)(command)
+
+
+def threads_option(command: Command) -> Command:
+    """`--threads`, of jobs."""
+    text = "CPU threads; default: torch's choice."
+    return click.option("--threads", type=click.IntRange(min=1), help=text)(command)

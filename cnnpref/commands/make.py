@@ -4,7 +4,14 @@ from __future__ import annotations
 
 import click
 
-from cnnpref.commands.arguments import config_option, layer_option, method_option, read_plan
+from cnnpref.commands.arguments import (
+    config_option,
+    device_option,
+    layer_option,
+    method_option,
+    read_plan,
+    threads_option,
+)
 from cnnpref.errors import UserError
 from cnnpref.planning.files import INDEX, LAYER, LAYER_SHEET, METHOD_SHEET
 from cnnpref.planning.plan import Plan
@@ -17,13 +24,8 @@ from cnnpref.planning.series import Batch, Series
 @layer_option
 @method_option
 @click.option("--units", metavar="RANGES", help="Only these units of the config, such as 0-63,80.")
-@click.option(
-    "--device",
-    default="auto",
-    show_default=True,
-    help="auto, cpu, cuda or cuda:N; auto is a GPU that no other job has, or else the CPU.",
-)
-@click.option("--threads", type=click.IntRange(min=1), help="CPU threads; default: torch's choice.")
+@device_option
+@threads_option
 @click.option(
     "--attempt",
     type=click.IntRange(min=1),

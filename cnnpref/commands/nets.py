@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from cnnpref.commands.net_argument import numbers_or_path
 from cnnpref.planning.config import read_config
 
 if TYPE_CHECKING:
@@ -23,7 +24,11 @@ def info(config: str | None, prototxt: str | None, caffemodel: str | None) -> No
     if (config is None) == (prototxt is None):
         raise click.UsageError("give either --config or --prototxt")
     given = {"prototxt": prototxt, "caffemodel": caffemodel}
-    net = open_net(without_fetching(read_config(config)["net"]) if config else given)
+    list_layers(open_net(without_fetching(read_config(config)["net"]) if config else given))
+
+
+def list_layers(net: Net) -> None:
+    """Print them: shapes, numbers of weights, fields."""
     counts, width = net.weight_counts(), max(map(len, [*net.layers, *net.refused]))
     total = sum(weight.numel() for weight in net.parameters())
     click.echo(f"{net.name}: input {_sizes(net.input_shape)}, {total:,} weights")
@@ -86,7 +91,7 @@ def act_range(
     from cnnpref.jobs.image_files import read_pictures
     from cnnpref.nets import open_net
 
-    given = {"prototxt": prototxt, "caffemodel": caffemodel, "mean": _mean(mean)}
+    given = {"prototxt": prototxt, "caffemodel": caffemodel, "mean": mean and numbers_or_path(mean)}
     complete = not any(given.values()) if config else prototxt and caffemodel
     if not complete:
         raise click.UsageError("give either --config, or --prototxt and --caffemodel")
@@ -95,11 +100,3 @@ def act_range(
         bounds = activation_range(net, pictures, layer, k)
     text, binary = write_bounds(out, bounds)
     click.echo(f"act-range: {bounds.size} bounds in {text} and {binary}", err=True)
-
-
-def _mean(text: str | None) -> list[float] | str | None:
-    """Numbers, or the path of a file."""
-    try:
-        return [float(value) for value in text.split(",")] if text else None
-    except ValueError:
-        return text

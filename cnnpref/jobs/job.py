@@ -7,7 +7,6 @@ import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict
 from importlib.metadata import version
-from tempfile import TemporaryFile
 from time import perf_counter
 from typing import Any
 
@@ -18,7 +17,7 @@ from tqdm import tqdm
 from cnnpref.ascent.objective import Objective
 from cnnpref.ascent.solution import Solution
 from cnnpref.ascent.task import Moment
-from cnnpref.atomic import refusal
+from cnnpref.atomic import try_writing
 from cnnpref.errors import UserError
 from cnnpref.jobs.memory import is_out_of_memory, rows_at_once
 from cnnpref.jobs.nets import Nets
@@ -51,7 +50,7 @@ def run_batch(batch: Batch, nets: Nets, attempt: int = 1) -> list[str]:
     if not units:
         return []
     _ = nets.net  # a net that cannot be read leaves no folder behind
-    _try_writing(series)
+    try_writing(series.folder)
     failures = []
     for portion, solution, seconds in _solutions(nets, series, units, attempt):
         common = _common_attributes(series, nets, seconds / len(portion))
@@ -108,16 +107,6 @@ def _is_valid(series: Series, unit: int) -> bool:
     if fault and path.exists():
         log.warning("warning: %s is not valid (%s): computing it again", path, fault)
     return fault is None
-
-
-def _try_writing(series: Series) -> None:
-    """Fail before the work, not after it."""
-    try:
-        series.folder.mkdir(parents=True, exist_ok=True)
-        with TemporaryFile(dir=series.folder):
-            pass
-    except OSError as error:
-        raise UserError(f"cannot write into {series.folder}: {refusal(error)}") from None
 
 
 def _maximise(nets: Nets, series: Series, units: Sequence[int]) -> Solution:

@@ -1,0 +1,107 @@
+"""A net that is named on the command line, in place of a config's section."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Mapping
+from functools import wraps
+from pathlib import Path
+from typing import Any
+
+import click
+
+from cnnpref.errors import UserError, suggest
+from cnnpref.planning.config import Config, resolve_config
+
+_COLLECTIONS = ("torchvision", "timm")  # of PyTorch models, which know the shape of their images
+_OPTIONS = {
+    "weights": ("NAME|PATH", "Of a PyTorch net: DEFAULT, pretrained ..., or a file."),
+    "input_shape": ("C,H,W", "Of the images that a net takes, such as 3,224,224."),
+    "caffemodel": ("PATH", "The weights of a prototxt; default: the file of its name beside it."),
+    "mean": ("NUMBERS|PATH", "Subtracted from images: R,G,B of 0..1; Caffe's: B,G,R, or a file."),
+    "std": ("NUMBERS", "What the images of a PyTorch net are divided by then: R,G,B."),
+}
+
+
+def net_argument(command: Callable[..., None]) -> Callable[..., None]:
+    """NET and the options that belong to it; the command gets them as `net`, a config's section."""
+
+    @wraps(command)
+    def with_net(net: str, **others: Any) -> None:
+        options = {key: others.pop(key) for key in _OPTIONS}
+        given = {key: text for key, text in options.items() if text is not None}
+        command(net=net_section(net, given), **others)
+
+    wrapped: Callable[..., None] = with_net
+    for key, (metavar, text) in reversed(_OPTIONS.items()):
+        option = "--" + key.replace("_", "-")
+        wrapped = click.option(option, key, metavar=metavar, help=text)(wrapped)
+    return click.argument("net")(wrapped)
+
+
+def net_section(name: str, options: Mapping[str, str]) -> Config:
+    """The section `net` of a config, as it would be written there.
+
+    Args:
+        name: "zoo:alexnet", the path of a prototxt, or what builds a PyTorch module.
+        options: by the keys of the section, as texts.
+
+    Raises:
+        UserError: the name is nothing of these, or no section can be made of it.
+    """
+    values = {key: numbers_or_path(text) for key, text in options.items()}
+    section = {key: as_written(value) for key, value in {**_form(name), **values}.items()}
+    if "torch" in section:
+        _check_shape(section)
+    elif "prototxt" in section:
+        _add_caffemodel(section)
+    resolve_config({"net": section, "layers": "all"}, "net")
+    return section
+
+
+def numbers_or_path(text: str) -> list[float] | str:
+    """Numbers with commas between, or the path of a file."""
+    try:
+        return [int(part) if part.isdecimal() else float(part) for part in text.split(",")]
+    except ValueError:
+        return text
+
+
+def as_written(value: Any) -> Any:
+    """A value as a config has it, where '$' begins the name of a variable."""
+    return value.replace("$", "$$") if isinstance(value, str) else value
+
+
+def _form(name: str) -> Config:
+    kind, _, rest = name.partition(":")
+    if kind == "zoo" and rest:
+        return {"zoo": rest}
+    if Path(name).is_file():
+        return {"prototxt": name}
+    if re.fullmatch(r"[\w.]+", kind) and rest:
+        return {"torch": name}
+    from cnnpref.nets.zoo import read_zoo
+
+    known = [f"zoo:{each}" for each in read_zoo()]
+    raise UserError(
+        f"NET: got {name!r}, which is no file{suggest(name, known)}; allowed: torchvision:MODEL,"
+        " timm:MODEL, package.module:function, the path of a prototxt, or zoo:NAME"
+    )
+
+
+def _check_shape(section: Config) -> None:
+    spec = section["torch"]
+    if spec.partition(":")[0] not in _COLLECTIONS and "input_shape" not in section:
+        raise UserError(
+            f"{spec} needs the shape of its images: --input-shape C,H,W, such as 3,224,224"
+        )
+
+
+def _add_caffemodel(section: Config) -> None:
+    beside = Path(section["prototxt"]).with_suffix(".caffemodel")
+    if "caffemodel" not in section:
+        if not Path(str(beside).replace("$$", "$")).is_file():
+            raise UserError(
+                f"{section['prototxt']} needs its weights: --caffemodel PATH; there is no {beside}"
+            )
+        section["caffemodel"] = str(beside)
