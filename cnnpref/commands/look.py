@@ -63,6 +63,11 @@ def look(
         list_layers(open_net(without_fetching(_resolved(net))))
         click.echo("now name a layer: cnnpref look NET LAYER", err=True)
         return
+    if "torch" in net and "weights" not in net:
+        click.echo(
+            "warning: no --weights: images for those that NET is built with, mostly random ones",
+            err=True,
+        )
     sheet = _checked_out(out or f"{escape(layer)}.png")
     told = describe(_resolved(net))
     with _results(keep) as results:

@@ -50,11 +50,9 @@ def net_section(name: str, options: Mapping[str, str]) -> Config:
         UserError: the name is nothing of these, or no section can be made of it.
     """
     values = {key: numbers_or_path(text) for key, text in options.items()}
-    section = {key: as_written(value) for key, value in {**_form(name), **values}.items()}
-    if "torch" in section:
-        _check_shape(section)
-    elif "prototxt" in section:
-        _add_caffemodel(section)
+    form = _form(name)
+    _check_complete(form, options)
+    section = {key: as_written(value) for key, value in {**form, **values}.items()}
     resolve_config({"net": section, "layers": "all"}, "net")
     return section
 
@@ -77,7 +75,7 @@ def _form(name: str) -> Config:
     if kind == "zoo" and rest:
         return {"zoo": rest}
     if Path(name).is_file():
-        return {"prototxt": name}
+        return {"prototxt": name, "caffemodel": str(Path(name).with_suffix(".caffemodel"))}
     if re.fullmatch(r"[\w.]+", kind) and rest:
         return {"torch": name}
     from cnnpref.nets.zoo import read_zoo
@@ -89,19 +87,14 @@ def _form(name: str) -> Config:
     )
 
 
-def _check_shape(section: Config) -> None:
-    spec = section["torch"]
-    if spec.partition(":")[0] not in _COLLECTIONS and "input_shape" not in section:
+def _check_complete(form: Config, options: Mapping[str, str]) -> None:
+    """What a net needs beside its name is given, or known."""
+    spec, beside = form.get("torch"), form.get("caffemodel")
+    if spec and spec.partition(":")[0] not in _COLLECTIONS and "input_shape" not in options:
         raise UserError(
             f"{spec} needs the shape of its images: --input-shape C,H,W, such as 3,224,224"
         )
-
-
-def _add_caffemodel(section: Config) -> None:
-    beside = Path(section["prototxt"]).with_suffix(".caffemodel")
-    if "caffemodel" not in section:
-        if not Path(str(beside).replace("$$", "$")).is_file():
-            raise UserError(
-                f"{section['prototxt']} needs its weights: --caffemodel PATH; there is no {beside}"
-            )
-        section["caffemodel"] = str(beside)
+    if beside and "caffemodel" not in options and not Path(beside).is_file():
+        raise UserError(
+            f"{form['prototxt']} needs its weights: --caffemodel PATH; there is no {beside}"
+        )
