@@ -116,3 +116,16 @@ def test_what_cannot_be_read_stays(finished: Project) -> None:
         assert discard_damaged(plan) == []
     assert unreadable.exists()
     assert folder.is_dir()
+
+
+def test_a_layer_file_with_other_labels_is_made_again_of_the_same_unit_files(
+    finished: Project,
+) -> None:
+    before = files()
+    finished.change(layers={"conv1": {"labels": list("abcdef")}, "fire/expand": {"units": "0-2"}})
+    assert discard_damaged(finished.plan()) == []
+    assert files() == before
+    assert [path.name for path in Path("results/mine/layers").iterdir()] == ["fire=expand.h5"]
+    succeed("collect", "--config", "mine.yaml", "--layer", "conv1")
+    assert discard_damaged(finished.plan()) == []
+    assert Path("results/mine/layers/conv1.h5").exists()
