@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import yaml
 
+from cnnpref.errors import UserError
 from cnnpref.planning.config import Config
 from cnnpref.planning.plan import Plan
 
@@ -39,7 +40,14 @@ def first_config(section: Config, plan: Plan, net: Net) -> str:
         section: its `net`.
         plan: of all layers of the net.
         net: the same.
+
+    Raises:
+        UserError: it has no layer whose units can be had, or takes no images.
     """
+    if not plan.layers:
+        raise UserError(
+            f"the net {net.name!r} has no layer with units; 'cnnpref look NET' lists its layers"
+        )
     lines = [f"  {key}: {_yaml(value)}" for key, value in section.items()]
     own = next((each.labels for each in reversed(plan.series) if each.labels), None)
     labels = _OWN.format(first=_yaml(own[0])) if own else _FILE
