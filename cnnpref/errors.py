@@ -13,6 +13,12 @@ class UserError(Exception):
     """
 
 
+def first_line(error: Exception) -> str:
+    """What an error says, as one line."""
+    lines = str(error).strip().splitlines()
+    return lines[0] if lines else type(error).__name__
+
+
 def suggest(name: str, allowed: Iterable[str]) -> str:
     """`" (did you mean 'conv1'?)"` for the names nearest to `name`, or `""` when none is near."""
     near = get_close_matches(str(name), list(allowed), n=3, cutoff=0.5)

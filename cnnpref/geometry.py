@@ -15,7 +15,6 @@ import numpy as np
 import numpy.typing as npt
 
 Shape = tuple[int, ...]  # of a layer or a blob; without the batch unless told otherwise
-Position = str | tuple[int, int]  # in a map: "center", "all", or (y, x)
 Mask = npt.NDArray[np.bool_]  # of a shape without the batch; an axis of size 1: alike all along
 Span = tuple[int, int]  # of one axis, half open
 Box = tuple[int, int, int, int]  # top, left, bottom, right in pixels, half open
@@ -250,20 +249,3 @@ def bounding_box(mask: Mask) -> Box:
     if not rows.size:
         return (0, 0, 0, 0)
     return int(rows[0]), int(columns[0]), int(rows[-1]) + 1, int(columns[-1]) + 1
-
-
-def unit_position(shape: Sequence[int], position: str | Sequence[int]) -> tuple[int, int]:
-    """(y, x) in a map of `shape` (C, H, W): "center" is (H // 2, W // 2).
-
-    Raises:
-        ValueError: the position is neither "center" nor a (y, x) inside the map.
-    """
-    height, width = shape[1:]
-    if position == "center":
-        return height // 2, width // 2
-    if isinstance(position, str) or len(position) != 2:
-        raise ValueError(f"position {position!r} is neither 'center' nor (y, x)")
-    y, x = (int(v) for v in position)
-    if not (0 <= y < height and 0 <= x < width):
-        raise ValueError(f"position ({y}, {x}) is outside the map of {height} x {width}")
-    return y, x

@@ -68,7 +68,7 @@ def maximise(
     """
     net, chosen = as_net(net), find_method(method)
     _ = net.image_size  # it takes images
-    options = _options(chosen, options, objective)
+    options = _options(chosen, options, net, objective)
     if initial is None and (image := chosen.initial(options)) is not None:
         initial = [image] * len(objective)
     each = [seeds] * len(objective) if isinstance(seeds, int) else list(seeds)
@@ -94,11 +94,15 @@ def maximise(
     return solution
 
 
-def _options(method: Method[Any], options: Options | None, objective: Objective) -> Options:
+def _options(
+    method: Method[Any], options: Options | None, net: Net, objective: Objective
+) -> Options:
     """Those that were given, or the preset for the kind of target."""
     if options is None:
         where = "center" if objective.index.shape[1] == 1 else "all"
-        return resolve(method.name, method.default_preset(objective.shape, where))
+        units = net.maps.get(objective.layer)
+        shape = units.units_first if units else objective.shape
+        return resolve(method.name, method.default_preset(shape, where))
     if type(options) is not method.options:
         raise UserError(
             f"method {method.name!r} takes {method.options.__name__}, got"

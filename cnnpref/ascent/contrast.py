@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from math import prod
-
 import torch
 from torch import Tensor
 
 from cnnpref.ascent.objective import Objective
 from cnnpref.nets.net import Net
+from cnnpref.unit_map import UnitMap
 
 _SHARPNESS = 0.5  # of the soft maximum, in standard deviations over the channels
 
@@ -19,25 +18,26 @@ class Channels:
     Args:
         net: the network.
         objective: each row is one channel, all at the same positions, see `Objective.units`.
+        units: where those of its layer are.
     """
 
     @classmethod
     def of(cls, net: Net, objective: Objective) -> Channels | None:
         """None where a target is not one channel, or they are at different positions."""
-        size = prod(objective.shape[1:])
-        channel, places = objective.index // size, objective.index % size
+        if not objective.shape:
+            return None
+        units = net.maps.get(objective.layer, UnitMap(objective.shape))
+        channel, places = units.split(objective.index)
         alike = (channel == channel[:, :1]).all() & (places == places[:1]).all()
         even = (objective.weight == objective.weight[:, :1]).all() & (objective.member == 1).all()
-        return cls(net, objective) if bool(alike & even) else None
+        return cls(net, objective, units) if bool(alike & even) else None
 
-    def __init__(self, net: Net, objective: Objective) -> None:
-        size = prod(objective.shape[1:])
-        self.channel = objective.index[:, 0] // size
-        places = objective.index[0] % size
-        channels = torch.arange(objective.shape[0], device=places.device)
-        self._readout = net.readout(
-            objective.layer, (channels[:, None] * size + places).reshape(1, -1)
-        )
+    def __init__(self, net: Net, objective: Objective, units: UnitMap) -> None:
+        self.channel = units.split(objective.index[:, 0])[0]
+        places = units.split(objective.index[0])[1]
+        channels = torch.arange(units.count, device=places.device)
+        index = units.index(channels[:, None], places)
+        self._readout = net.readout(objective.layer, index.reshape(1, -1))
         self._count = len(places)
 
     def __call__(self, net_input: Tensor) -> Tensor:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
-from math import prod
 
 import numpy as np
 import numpy.typing as npt
@@ -13,8 +12,9 @@ import torch
 from torch import Tensor
 
 from cnnpref.errors import UserError
-from cnnpref.geometry import Shape, unit_position
+from cnnpref.geometry import Shape
 from cnnpref.nets.pycaffe import AnyNet, as_net
+from cnnpref.unit_map import UnitMap
 
 
 @dataclass(frozen=True)
@@ -41,7 +41,7 @@ class Objective:
         net: AnyNet,
         layer: str,
         units: Sequence[int],
-        position: str | Sequence[int] = "center",
+        position: str | int | Sequence[int] = "center",
         weight: float = 1.0,
     ) -> Objective:
         """One unit per image.
@@ -50,26 +50,25 @@ class Objective:
             net: the network, or a live pycaffe net.
             layer: a name in `net.layers`.
             units: channels; a channel may come more than once.
-            position: in a layer with a map "center", (y, x), or "all" for the sum over the map.
+            position: in a layer with a map "center", (y, x), a token ..., see `UnitMap`; or "all"
+                for the sum over the map.
             weight: multiplies the activation.
 
         Raises:
             UserError: the layer, a unit or the position does not exist.
         """
         net = as_net(net)
-        shape = net.layer_shape(layer)
-        if not shape:
-            raise UserError(f"layer {layer!r} has a single value and no units: give it as a mask")
-        outside = [u for u in units if not 0 <= u < shape[0]]
+        where = net.unit_map(layer)
+        outside = [u for u in units if not 0 <= u < where.count]
         if outside:
             raise UserError(
-                f"layer {layer!r} has units 0..{shape[0] - 1}, got {', '.join(map(str, outside))}"
+                f"layer {layer!r} has units 0..{where.count - 1}, got "
+                f"{', '.join(map(str, outside))}"
             )
-        size = prod(shape[1:])
-        first = torch.tensor(list(units), dtype=torch.long)[:, None] * size
-        index = first + torch.tensor(_positions(layer, shape, position))
+        offsets = torch.tensor(_offsets(layer, where, position))
+        index = where.index(torch.tensor(list(units), dtype=torch.long)[:, None], offsets)
         ones = torch.ones(index.shape)
-        return cls(layer, shape, index, weight * ones, ones).to(net.device)
+        return cls(layer, where.shape, index, weight * ones, ones).to(net.device)
 
     @classmethod
     def masks(
@@ -151,14 +150,11 @@ class Objective:
         return hashlib.sha256(self.layer.encode() + content.cpu().numpy().tobytes()).digest()
 
 
-def _positions(layer: str, shape: Shape, position: str | Sequence[int]) -> list[int]:
-    """Flat offsets within a channel."""
-    if len(shape) == 1:
+def _offsets(layer: str, where: UnitMap, position: str | int | Sequence[int]) -> list[int]:
+    """Flat offsets in the map of each unit; a layer without a map has one."""
+    if not where.sizes:
         return [0]
-    if position == "all":
-        return list(range(prod(shape[1:])))
     try:
-        y, x = unit_position(shape, position)
+        return where.offsets(position)
     except ValueError as error:
-        raise UserError(f"layer {layer!r}: {error}; allowed: 'center', 'all' or [y, x]") from None
-    return [y * shape[2] + x]
+        raise UserError(f"layer {layer!r}: {error}; allowed: {where.allowed}") from None

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
+from math import prod
 from typing import TYPE_CHECKING, Any, ClassVar, Generic, TypeVar
 
 from cnnpref.methods.options import Options
@@ -76,14 +77,15 @@ class Method(ABC, Generic[O]):
     def optimise(self, options: O, task: Task) -> Optimum:
         """Maximise a batch of targets; each row goes its own way."""
 
-    def default_preset(self, shape: Sequence[int], position: str | Sequence[int]) -> str:
+    def default_preset(self, shape: Sequence[int], position: str | int | Sequence[int]) -> str:
         """The preset for a target: "lower" for one position of a map, "higher" for anything else.
 
         Args:
-            shape: of the layer, (C, H, W) or (C,).
+            shape: of the layer, units first: (C, H, W), (C, T, H, W), (C,), or (D, T) for tokens,
+                which mostly see the whole image.
             position: the unit's: "center", (y, x), or "all" = the sum over the map.
         """
-        single = len(shape) == 3 and shape[1] * shape[2] > 1 and position != "all"
+        single = len(shape) > 2 and prod(shape[1:]) > 1 and position != "all"
         return "lower" if single else "higher"
 
 

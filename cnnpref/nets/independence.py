@@ -28,6 +28,7 @@ from cnnpref.nets.readout import Part, Readout
 SAME = 1e-5  # of the largest value or gradient, in batches of one size
 RESIZED = 0.1  # in batches of different sizes
 _TRIED = 8  # rows, until one has a gradient
+_SWITCH = "for dropout in a module's code give `training=self.training`, which is off here; "
 _checked: WeakKeyDictionary[Net, set[object]] = WeakKeyDictionary()
 
 Values = Callable[[Tensor, Sequence[int]], Tensor]
@@ -92,6 +93,9 @@ def _check(
         return
     known.add(part)
     x, y = _noise(net, source)
+    if name in net.random and not _repeats(net, source, name, x):
+        known.remove(part)
+        raise UserError(_told(net, source, name, x, y))
     for row in range(min(rows, _TRIED)):
         one, other = (_found(values, batch, [row, row]) for batch in (x, y))
         alone = _found(values, x[:1], [row])
@@ -126,13 +130,24 @@ def _close(a: Tensor, b: Tensor, limit: float) -> bool:
     return not bool((a - b).abs().max() > limit * scale)
 
 
+def _repeats(net: Net, source: str | None, name: str, x: Tensor) -> bool:
+    """Whether all of a layer is the same once more; a unit may by chance."""
+    once, again = (_found(_values_of(net, source, name), x, ()) for _ in range(2))
+    return once.agrees(again)
+
+
 def _told(net: Net, source: str | None, name: str, x: Tensor, y: Tensor) -> str:
     """What is wrong with a net, and from which layer on."""
     for layer in _way(net, source, name):
         values = _values_of(net, source, layer)
         first, again, other = (_found(values, images, ()) for images in (x, x, y))
         if not first.agrees(again):
-            return _advice(net, layer, "other values each time: it draws at random, or has a state")
+            return _advice(
+                net,
+                layer,
+                "other values each time: it draws at random, or has a state",
+                _SWITCH,
+            )
         if not first.agrees(other):
             return _advice(net, layer, "other values beside another one: it mixes images")
         if not _close(first.value, values(x[:1], ())[0], RESIZED):
@@ -153,8 +168,9 @@ def _values_of(net: Net, source: str | None, name: str) -> Values:
     return lambda features, _: net.forward({source: features}, [name])[name]
 
 
-def _advice(net: Net, layer: str, fault: str) -> str:
+def _advice(net: Net, layer: str, fault: str, remedy: str = "") -> str:
     return (
         f"layer {layer!r} of the net {net.name!r} gives an image {fault}; from there on no unit "
-        "has an image of its own: choose a layer before it, or a net that sees each image by itself"
+        f"has an image of its own: {remedy}choose a layer before it, or a net that sees each image "
+        "by itself"
     )

@@ -5,6 +5,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from types import MappingProxyType
 
 import numpy as np
@@ -13,9 +14,10 @@ import torch
 from torch import Tensor
 
 from cnnpref.errors import UserError, suggest
-from cnnpref.geometry import Box, Mask, Shape, bounding_box, crop, full_box, unit_position
+from cnnpref.geometry import Box, Mask, Shape, bounding_box, crop, full_box
 from cnnpref.input_space import InputSpace
 from cnnpref.nets.readout import Part, Readout
+from cnnpref.unit_map import UnitMap, channel_maps, no_layer
 
 
 class Net(ABC):
@@ -27,6 +29,8 @@ class Net(ABC):
             output, before any in-place layer that follows it.
         refused: {layer: why its units cannot be had}, of layers that the net's definition has and
             `layers` has not.
+        random: layers whose values random numbers may change, in execution order.
+        unlisted: {name: why it is no layer}, of further names that one may take for layers.
         blobs: ordered {blob: shape without the batch}, as they are after a full pass.
         input_shape: (C, H, W) of the image, without the batch; also (n,) for a generator.
         space: how images are encoded for the net.
@@ -36,6 +40,8 @@ class Net(ABC):
     name: str
     layers: Mapping[str, Shape]
     refused: Mapping[str, str] = MappingProxyType({})
+    unlisted: Mapping[str, str] = MappingProxyType({})
+    random: Sequence[str] = ()
     blobs: Mapping[str, Shape]
     input_shape: Shape
     space: InputSpace
@@ -90,6 +96,23 @@ class Net(ABC):
     @abstractmethod
     def parameters(self) -> Iterator[Tensor]:
         """All weights; they need no gradient unless told so."""
+
+    @cached_property
+    def maps(self) -> Mapping[str, UnitMap]:
+        """Where the units are, of the layers that have any."""
+        return channel_maps(self.layers)
+
+    def unit_map(self, layer: str) -> UnitMap:
+        """Where the units of a layer are among its values.
+
+        Raises:
+            UserError: the layer cannot be computed, is unknown, or has no units.
+        """
+        shape = self.layer_shape(layer)
+        if layer not in self.maps:
+            what = f"the shape {shape}" if shape else "a single value"
+            raise UserError(f"layer {layer!r} has {what} and no units: give it as a mask")
+        return self.maps[layer]
 
     def layer_weights(self, layer: str) -> list[Tensor]:
         """The weights of a layer; none where the net does not know what belongs to which layer."""
@@ -148,7 +171,7 @@ class Net(ABC):
         self._check_computable(layer)
         if layer not in self.layers:
             raise UserError(
-                f"unknown layer {layer!r}{suggest(layer, self.layers)}; "
+                f"unknown layer {layer!r}{no_layer(layer, self.layers, self.unlisted)}; "
                 f"the net {self.name!r} has: {', '.join(self.layers)}"
             )
         return self.layers[layer]
@@ -175,15 +198,15 @@ class Net(ABC):
                 )
 
     def receptive_field(
-        self, layer: str, where: str | Sequence[int] | npt.NDArray[np.bool_] = "center"
+        self, layer: str, where: str | int | Sequence[int] | npt.NDArray[np.bool_] = "center"
     ) -> Box:
         """The smallest box of pixels that can change a unit: (top, left, bottom, right), half open.
 
         Args:
             layer: a name in `layers`.
-            where: "center" or (y, x): all channels at that position of a map, together; or a mask
-                of the layer's shape, non-zero at the units. A layer without a map has no
-                positions: whatever is given, all its units are meant.
+            where: "center", (y, x), a token ...: all channels at that position of a map, together,
+                see `UnitMap`; or a mask of the layer's shape, non-zero at the units. A layer
+                without a map has no positions: whatever is given, all its units are meant.
 
         Raises:
             UserError: the net does not take images; the layer or the position does not exist.
@@ -193,26 +216,25 @@ class Net(ABC):
                 f"the net {self.name!r} takes {list(self.input_shape)}, not images [C, H, W]: "
                 "its units have no receptive fields"
             )
-        return bounding_box(self.support(layer, _targets(self.layer_shape(layer), where)))
+        return bounding_box(self.support(layer, self._targets(layer, where)))
 
-
-def _targets(shape: Shape, where: str | Sequence[int] | npt.NDArray[np.bool_]) -> Mask:
-    """The units of a layer that are meant, of its shape."""
-    given = np.asarray(where)
-    if given.shape == shape and given.shape != (2,):
-        return given != 0
-    allowed = f"give 'center', (y, x) or a mask of shape {shape}"
-    if given.shape not in ((), (2,)):
-        raise UserError(f"no position or mask of the layer has shape {given.shape}; {allowed}")
-    if len(shape) != 3:
-        return np.ones(shape, bool)
-    try:
-        y, x = unit_position(shape, where if isinstance(where, str) else list(where))
-    except ValueError as error:
-        raise UserError(f"{error}; {allowed}") from None
-    mask = np.zeros((1, *shape[1:]), bool)  # all channels alike
-    mask[:, y, x] = True
-    return mask
+    def _targets(
+        self, layer: str, where: str | int | Sequence[int] | npt.NDArray[np.bool_]
+    ) -> Mask:
+        """The units of a layer that are meant, of its shape."""
+        shape, given = self.layer_shape(layer), np.asarray(where)
+        if given.shape == shape and shape and not isinstance(where, tuple | list):
+            return given != 0
+        allowed = f"give 'center', (y, x) or a mask of shape {shape}"
+        if given.ndim > 1 or given.size > max(3, len(shape) - 1):
+            raise UserError(f"no position or mask of the layer has shape {given.shape}; {allowed}")
+        units = self.maps.get(layer)
+        if units is None or not units.sizes:
+            return np.ones(shape, bool)
+        try:
+            return units.mask(where if isinstance(where, str | int) else given.tolist())
+        except ValueError as error:
+            raise UserError(f"{error}; {allowed}") from None
 
 
 @dataclass(frozen=True)

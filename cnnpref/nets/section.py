@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from math import prod
 from pathlib import Path
@@ -20,6 +20,7 @@ from cnnpref.nets.caffe.origin import mean_file, read_from_files
 from cnnpref.nets.caffe.preprocessing import input_space
 from cnnpref.nets.net import Net
 from cnnpref.nets.zoo import fetch, find, weights_path
+from cnnpref.unit_map import UnitMap, channel_maps
 
 _FILE_KEYS = ("prototxt", "caffemodel", "mean", "lower", "upper")  # of a section: paths, if text
 
@@ -35,16 +36,22 @@ class NetDescription:
         sha256: {key of the config's section: digest of the file it names}; for what the section
             leaves to the zoo, what the zoo says of it; and what else of a net's definition
             determines its images.
+        maps: {layer: where its units are}, of layers that have any.
         refused: {layer: why its units cannot be had}, of layers that are not in `layers`.
         labels: of the classes that it tells apart, in their order, if its weights' metadata say so.
+        unlisted: {name: why it is no layer}, of further names that one may take for layers.
+        random: layers whose values random numbers may change, in execution order.
     """
 
     layers: Mapping[str, Shape]
     input_shape: Shape
     weights: Mapping[str, int]
     sha256: Mapping[str, str]
+    maps: Mapping[str, UnitMap]
     refused: Mapping[str, str] = field(default_factory=dict)
     labels: tuple[str, ...] = ()
+    unlisted: Mapping[str, str] = field(default_factory=dict)
+    random: Sequence[str] = ()
 
 
 def open_net(section: Mapping[str, Any], device: str | torch.device = "cpu") -> Net:
@@ -107,7 +114,8 @@ def _described(
     weights = {name: sum(prod(b.shape) for b in blobs) for name, blobs in graph.wanted.items()}
     input_space(prototxt, graph, section.get("mean"), section.get("scale"))  # or says why not
     known = {**sha256, **_from_files(section, prototxt, graph)}
-    return NetDescription(graph.layer_shapes, image, weights, known, graph.refused)
+    shapes = graph.layer_shapes
+    return NetDescription(shapes, image, weights, known, channel_maps(shapes), graph.refused)
 
 
 def _from_files(section: Mapping[str, Any], prototxt: PathLike, graph: Graph) -> Mapping[str, str]:
@@ -194,7 +202,8 @@ def _describe_module(section: Mapping[str, Any]) -> NetDescription:
     files = {key: file_sha256(section[key]) for key in ("weights",) if key in section}
     net, version = built_net(section), builder_version(section["torch"])
     sha256 = {"builder": version, **files}
-    return NetDescription(net.layers, net.input_shape, net.weight_counts(), sha256)
+    known = net.layers, net.input_shape, net.weight_counts(), sha256
+    return NetDescription(*known, net.maps, net.refused, net.unlisted, net.random)
 
 
 _FORMS = {

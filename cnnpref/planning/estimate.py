@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from math import ceil, prod
 from typing import TYPE_CHECKING
 
+from cnnpref.geometry import Shape
 from cnnpref.planning.plan import Plan
 from cnnpref.planning.series import Batch, Series
 
@@ -98,7 +99,12 @@ def _parts(plan: Plan, series: Series) -> Iterator[tuple[NetDescription, list[st
 
 def _products(net: NetDescription, layers: list[str]) -> int:
     """How many times a weight is multiplied in a pass: each one at all positions of a map."""
-    return sum(net.weights.get(layer, 0) * prod(net.layers[layer][1:]) for layer in layers)
+    return sum(net.weights.get(layer, 0) * prod(_map_sizes(net, layer)) for layer in layers)
+
+
+def _map_sizes(net: NetDescription, layer: str) -> Shape:
+    known = net.maps.get(layer)
+    return known.sizes if known else net.layers[layer][1:]
 
 
 def _round_up(value: float, step: int = 100) -> int:

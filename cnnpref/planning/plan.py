@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import warnings
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from hashlib import sha256
@@ -18,6 +18,7 @@ from cnnpref.planning.files import UNITS, File, Kind, expand, list_files, list_l
 from cnnpref.planning.labels import Labels, layer_labels
 from cnnpref.planning.selection import MOST, select_position, select_units
 from cnnpref.planning.series import Batch, Origin, Series, escape
+from cnnpref.unit_map import no_layer
 
 if TYPE_CHECKING:  # a plan is made without PyTorch
     from cnnpref.nets import NetDescription
@@ -26,7 +27,6 @@ if TYPE_CHECKING:  # a plan is made without PyTorch
 RESULTS_VERSION = 2
 
 _SHOWN = 5  # names of layers in a message
-UNIT_RANKS = (1, 3)  # of the layers that have units: (C,) and (C, H, W)
 
 
 Describe = Callable[[Mapping[str, Any]], "NetDescription"]
@@ -128,7 +128,7 @@ def make_plan(config: Config, describe: Describe) -> Plan:
     net = nets["net"]
     origins = {method: _origin(config, nets, method) for method in config["methods"]}
     layers = {layer: settings or {} for layer, settings in _wanted_layers(config, net).items()}
-    counts = {layer: s[0] for layer, s in net.layers.items() if len(s) in UNIT_RANKS}
+    counts = {layer: where.count for layer, where in net.maps.items()}
     labels = layer_labels(config, layers, net, counts)
     units = {
         layer: select_units(layer, counts[layer], settings.get("units", "all"), labels[layer])
@@ -172,9 +172,9 @@ def _origin(config: Config, nets: Mapping[str, NetDescription], method: str) -> 
 
 def _wanted_layers(config: Config, net: NetDescription) -> Mapping[str, Any]:
     if config["layers"] == "all":
-        if net.refused:
-            warnings.warn(_left_out(net.refused), UserWarning, stacklevel=3)
-        return {layer: None for layer, shape in net.layers.items() if len(shape) in UNIT_RANKS}
+        if net.refused or net.random:
+            warnings.warn(_left_out([*net.refused, *net.random]), UserWarning, stacklevel=3)
+        return {layer: None for layer in net.maps if layer not in net.random}
     wanted: Mapping[str, Any] = config["layers"]
     name = next(config["net"][key] for key in ("prototxt", "zoo", "torch") if key in config["net"])
     for layer in wanted:
@@ -185,19 +185,31 @@ def _wanted_layers(config: Config, net: NetDescription) -> Mapping[str, Any]:
         if layer not in net.layers:
             raise UserError(
                 f"config: layers: {name} has no layer {layer!r}"
-                f"{suggest(layer, net.layers)}; 'cnnpref info' lists its {len(net.layers)} layers"
+                f"{no_layer(layer, net.layers, net.unlisted)};"
+                f" 'cnnpref info' lists its {len(net.layers)} layers"
             )
-        if len(net.layers[layer]) not in UNIT_RANKS:
+        if layer not in net.maps:
             raise UserError(
                 f"config: layers: {layer!r} has the shape {net.layers[layer]};"
-                " only layers of shape (C, H, W) or (C,) have units"
+                " only layers of shape (C, H, W) or (C,) have units, and tokens of PyTorch nets"
             )
+        if layer in net.random:
+            warnings.warn(_drawn(layer, net), UserWarning, stacklevel=3)
     return wanted
 
 
-def _left_out(refused: Mapping[str, str]) -> str:
+def _drawn(layer: str, net: NetDescription) -> str:
+    """What a config that names a layer which depends on chance is told, in one line."""
+    return (
+        f"config: layers: random numbers go into {layer!r}, first into {net.random[0]!r}: if they "
+        "change its values it will be refused; for dropout in the code of a module give "
+        "`training=self.training`, which is off here, or choose a layer before that"
+    )
+
+
+def _left_out(refused: Sequence[str]) -> str:
     """What `layers: all` says of the layers that cannot be computed, in one line."""
-    shown, others = list(refused)[:_SHOWN], len(refused) - _SHOWN
+    shown, others = refused[:_SHOWN], len(refused) - _SHOWN
     more = f" and {others} more" if others > 0 else ""
     return (
         f"layers: all leaves out what cannot be computed: {', '.join(shown)}{more};"
@@ -216,9 +228,9 @@ def _series(
     origin: Origin,
     seed: int,
 ) -> Series:
-    shape = net.layers[layer]
-    position = select_position(layer, shape, settings.get("position", "center"))
-    preset = settings.get("preset") or METHODS[method].default_preset(shape, position)
+    where = net.maps[layer]
+    position = select_position(layer, where, settings.get("position", "center"))
+    preset = settings.get("preset") or METHODS[method].default_preset(where.units_first, position)
     chosen = _options(config, layer, settings, method, preset)
     digest = _digest(
         origin=origin,
@@ -227,6 +239,7 @@ def _series(
         position=position,
         options=keyed(chosen),
         seed=seed,
+        **({"axis": where.axis} if where.axis else {}),
     )
     folder = _folder(config) / UNITS.format(layer=escape(layer), method=method, key=digest[:8])
     name = method if seed == config["seed"] else f"{method}-seed{seed}"

@@ -8,8 +8,8 @@ from itertools import chain
 from typing import Any
 
 from cnnpref.errors import UserError
-from cnnpref.geometry import Position, Shape
 from cnnpref.planning.labels import find_unit
+from cnnpref.unit_map import Position, UnitMap
 
 MOST = 10_000_000  # unit files of a run; 40,000 take Snakemake seconds and 350 MB
 _RANGE = re.compile(r"\s*(\d+)(?:-(\d+))?\s*")
@@ -66,27 +66,22 @@ def _few_enough(layer: str, units: range) -> tuple[int, ...]:
     return tuple(units)
 
 
-def select_position(layer: str, shape: Shape, wanted: str | list[int]) -> Position:
-    """The position "center", "all" or (y, x), checked against the layer's shape.
+def select_position(layer: str, where: UnitMap, wanted: str | int | list[int]) -> Position:
+    """The position "center", "all", "cls", a token, (y, x) or (t, y, x), checked.
 
     Raises:
-        UserError: (y, x) lies outside the map, or the layer has none.
+        UserError: the layer's map has no such position, or it has no map.
     """
-    if len(shape) == 1:
-        if isinstance(wanted, list):
-            raise UserError(
-                f"config: layers.{layer}.position: got {wanted}; {layer!r} has no map: leave it out"
-            )
-        return "center"  # for "all" too: there is one value per unit
-    if isinstance(wanted, str):
-        return wanted
-    (y, x), (height, width) = wanted, shape[1:]
-    if y >= height or x >= width:
-        raise UserError(
-            f"config: layers.{layer}.position: got [{y}, {x}];"
-            f" allowed: y in 0..{height - 1}, x in 0..{width - 1}"
-        )
-    return int(y), int(x)
+    if not where.sizes and wanted in ("center", "all"):
+        return "center"  # there is one value per unit
+    try:
+        where.offsets(wanted)
+    except ValueError:
+        told = f"allowed: {where.allowed}"
+        if not where.sizes:
+            told = f"{layer!r} has no map: leave it out"
+        raise UserError(f"config: layers.{layer}.position: got {wanted!r}; {told}") from None
+    return tuple(map(int, wanted)) if isinstance(wanted, list) else wanted
 
 
 def parse_ranges(text: str) -> list[tuple[int, int]]:

@@ -8,9 +8,9 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import quote, unquote
 
-from cnnpref.geometry import Position
 from cnnpref.methods import METHODS, Method, Options
 from cnnpref.planning.selection import format_ranges
+from cnnpref.unit_map import Position
 
 Origin = dict[str, dict[str, Any]]
 """The sections `net` and, if it matters, `generator`, each file replaced by its digest."""
@@ -23,7 +23,7 @@ class Series:
     Attributes:
         name: of sheets and groups of the layer file: the method; "gd-seed1" for a further seed.
         units: channels, ascending.
-        position: "center", "all" or (y, x) in the layer's map.
+        position: in the layer's map: "center", "all", "cls", (y, x), a token ..., see `UnitMap`.
         options: the method's options, presets and overrides applied.
         origin: the nets that make the images, as the config has them, with digests for files.
         digest: hexadecimal sha256 over all that determines these images, but the unit.

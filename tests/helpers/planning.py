@@ -10,6 +10,7 @@ from basics import refusal
 from cnnpref.nets import NetDescription
 from cnnpref.planning.config import resolve_config
 from cnnpref.planning.plan import Plan, make_plan
+from cnnpref.unit_map import channel_maps
 
 
 def description(
@@ -20,7 +21,8 @@ def description(
     **sha256: str,
 ) -> NetDescription:
     """Of a net that is nowhere; `sha256`: the digests of its files."""
-    return NetDescription(layers, input_shape, weights or {}, sha256, refused or {})
+    maps = channel_maps(layers)
+    return NetDescription(layers, input_shape, weights or {}, sha256, maps, refused or {})
 
 
 NET = description(

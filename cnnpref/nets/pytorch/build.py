@@ -18,9 +18,9 @@ import torch
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
-from cnnpref.errors import UserError, suggest
+from cnnpref.errors import UserError, first_line, suggest
 from cnnpref.nets.net import Net
-from cnnpref.nets.pytorch.net import TorchNet, first_line, load_torch
+from cnnpref.nets.pytorch.net import TorchNet, load_torch
 
 Section = Mapping[str, Any]
 Builder = Callable[..., Any]

@@ -20,11 +20,11 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
 from cnnpref.geometry import Mask, Reach, Whole, pull_back
+from cnnpref.nets.pytorch.memory import Key, key_of, storage_of
 from cnnpref.nets.pytorch.passes import Pass, Visit, linear_arguments
 from cnnpref.nets.pytorch.rules import SAME, Call, Dims, dims_of
 
 Axes = tuple[int | None, int | None]  # of rows and of columns; None: there is one row, one column
-Key = tuple[Any, ...]
 
 _TELLS = {torch.Tag.data_dependent_output, torch.Tag.dynamic_output_shape}  # its values to Python
 
@@ -89,7 +89,7 @@ class Recorder(TorchDispatchMode):
     ) -> Any:
         call = Call(func, args, kwargs or {})
         traces = [self._trace(t) for t in call.tensors]
-        written = [(t, _storage(t)) for t in call.written]
+        written = [(t, storage_of(t)) for t in call.written]
         result = func(*args, **(kwargs or {}))
         self._time += 1
         if _TELLS.intersection(func.tags):
@@ -114,14 +114,14 @@ class Recorder(TorchDispatchMode):
         """What a tensor depends on; for a constant, a map that depends on nothing."""
         return self._trace(tensor) or Trace(Map((1, 1)), (None, None))
 
-    def support(self, trace: Trace, rank: int, mask: Mask) -> Mask:
-        """The positions of the image that reach the masked ones of a layer of so many axes."""
-        rows, columns = trace.axes
-        if rank != 3 or rows not in (2, None) or columns not in (3, None):
-            mask = np.full(trace.map.size, mask.any())
-        mask = np.any(mask, 0, keepdims=True) if rows is None else mask
-        mask = np.any(mask, 1, keepdims=True) if columns is None else mask
-        reached = {trace.map: mask}
+    def support(self, trace: Trace, units: Mask) -> Mask:
+        """The positions of the image that reach the masked units, of the tensor's shape."""
+        places = [axis for axis in trace.axes if axis is not None]
+        others = tuple(axis for axis in range(units.ndim) if axis not in places)
+        mask: Mask = np.asarray(units.any(others))
+        if len(places) == 2 and places[0] > places[1]:
+            mask = mask.T
+        reached = {trace.map: mask.reshape(trace.map.size)}
         for each in reversed(self._maps):
             for source in each.sources if each in reached else ():
                 found = source.reaching(reached[each])
@@ -131,8 +131,8 @@ class Recorder(TorchDispatchMode):
 
     def _trace(self, tensor: Tensor) -> Trace | None:
         """Of a tensor as it is now; None for a constant."""
-        storage = _storage(tensor)
-        time, trace = self._traces.get(_key(tensor), (-1, None))
+        storage = storage_of(tensor)
+        time, trace = self._traces.get(key_of(tensor), (-1, None))
         if time >= self._written.get(storage, 0):
             return trace
         held = self._memory.get(storage)
@@ -140,9 +140,9 @@ class Recorder(TorchDispatchMode):
 
     def _keep(self, tensor: Tensor, trace: Trace | None) -> None:
         self._alive.append(tensor)
-        self._traces[_key(tensor)] = self._time, trace
+        self._traces[key_of(tensor)] = self._time, trace
         if trace:
-            self._memory.setdefault(_storage(tensor), []).append(trace.map)
+            self._memory.setdefault(storage_of(tensor), []).append(trace.map)
 
     def _derive(self, call: Call, traces: Sequence[Trace | None], output: Tensor) -> Trace | None:
         found = zip_longest(traces, dims_of(call, output), fillvalue=None)
@@ -209,13 +209,3 @@ def _moved(axis: int | None, dims: Dims) -> tuple[int | None, Reach]:
 def _size(tensor: Tensor, axes: Axes) -> tuple[int, int]:
     rows, columns = (1 if axis is None else tensor.shape[axis] for axis in axes)
     return rows, columns
-
-
-def _storage(tensor: Tensor) -> int:
-    return tensor.untyped_storage()._cdata
-
-
-def _key(tensor: Tensor) -> Key:
-    """Tensors of the same key are the same memory, seen in the same way."""
-    view = tensor.storage_offset(), tuple(tensor.shape), tensor.stride(), tensor.dtype
-    return _storage(tensor), *view

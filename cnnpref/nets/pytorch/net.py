@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import nullcontext, suppress
 from functools import cached_property
 from math import isfinite
 
@@ -10,12 +11,13 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from cnnpref.errors import UserError
-from cnnpref.geometry import Mask, Shape, anywhere
+from cnnpref.errors import UserError, first_line
+from cnnpref.geometry import Mask, Shape
 from cnnpref.input_space import InputSpace
 from cnnpref.nets.kernels import find_device
 from cnnpref.nets.net import Net
 from cnnpref.nets.pytorch.dependence import RecordedPass, Recorder, Trace
+from cnnpref.nets.pytorch.discovery import Source, discover
 from cnnpref.nets.pytorch.passes import AbsentError, Done, PartialPass, Pass
 from cnnpref.nets.pytorch.readout import smallest_readout
 from cnnpref.nets.readout import Readout
@@ -37,37 +39,17 @@ class TorchNet(Net):
         self.module, self.input_shape, self.space = module, input_shape, space
         self.device, self.name = device, name
         self._input = "image" if len(input_shape) == 3 and input_shape[0] == 3 else "input"
-        self.blobs, self._changed = self._discover()
+        source = Source(module, self._input, input_shape, device, self._run)
+        self._found = found = discover(source)
+        self.blobs, self.refused, self.unlisted = found.blobs, found.refused, found.unlisted
         self.layers = {name: shape for name, shape in self.blobs.items() if name != self._input}
+        self.maps, self.random = found.maps, found.random
         if not self.layers:
             raise UserError(
                 f"{name}: no layer of it gives one tensor (N, ...) that depends on its input, with "
-                "a gradient; give an nn.Module whose `forward` is Python, without `no_grad`"
+                f"a gradient{_reasons(found.refused)}; give an nn.Module whose `forward` is Python, "
+                "without `no_grad`"
             )
-
-    def _discover(self) -> tuple[dict[str, Shape], set[str]]:
-        """The blobs' shapes, and which of them a full pass changes in place.
-
-        A batch of one and one of two tell which values have an entry for each image.
-        """
-        (one, changed), (two, _) = self._shapes(1), self._shapes(2)
-        alike = (b for b in one if (one[b][:1], two.get(b, ())[:1]) == ((1,), (2,)))
-        return {blob: one[blob][1:] for blob in alike if one[blob][1:] == two[blob][1:]}, changed
-
-    def _shapes(self, batch: int) -> tuple[dict[str, Shape], set[str]]:
-        """What has a gradient in a pass over black images, and which of these change later."""
-        values: dict[str, tuple[Tensor, int]] = {}  # with their versions when they were new
-
-        def visit(name: str, value: Tensor) -> Tensor:
-            if value.requires_grad:
-                values[name] = value, value._version
-            return value
-
-        with torch.enable_grad():
-            images = torch.zeros(batch, *self.input_shape, device=self.device).requires_grad_()
-            self._run(Pass(self.module, self._input, visit), images.clone())
-        shapes = {name: tuple(value.shape) for name, (value, _) in values.items()}
-        return shapes, {name for name, (value, new) in values.items() if value._version != new}
 
     def parameters(self) -> Iterator[Tensor]:
         return (parameter.detach() for parameter in self.module.parameters())
@@ -93,35 +75,47 @@ class TorchNet(Net):
 
         self._run(Pass(self.module, self._input, visit, [layer]), images.clone())
         self._require_reached([layer], values)
-        return values[layer]
+        return self._images_first(layer, values[layer])
 
     def forward(self, inputs: Mapping[str, Tensor], blobs: Sequence[str]) -> dict[str, Tensor]:
         self.check_blobs([*inputs, *blobs])
-        given = {name: value.clone() for name, value in inputs.items()}  # safe from in-place layers
+        given = {  # copies: safe from layers in place
+            name: value.clone().movedim(0, self._batch_axis(name)) for name, value in inputs.items()
+        }
         values = {name: given[name] for name in blobs if name in given and name != self._input}
         wanted = set(blobs)
         if values.keys() == wanted:
-            return values
+            return {name: inputs[name].clone() for name in blobs}
 
         def visit(name: str, value: Tensor) -> Tensor:
             value = given.get(name, value)
             if name in wanted:
                 values[name] = value
-                if values.keys() >= wanted and not self._changed & wanted:
+                if values.keys() >= wanted and not self._found.changed & wanted:
                     raise Done
             return value
 
         images = given.pop(self._input, None)
         if images is None:
-            batch = len(next(iter(given.values()))) if given else 1
+            batch = len(next(iter(inputs.values()))) if given else 1
             images = torch.empty(batch, *self.input_shape, device="meta")
         watched = self.module, self._input, visit, {*inputs, *blobs}
         running = PartialPass(*watched, list(given.values())) if given else Pass(*watched)
-        self._run(running, images)
+        try:
+            self._run(running, images)
+        except UserError:
+            if not (self._found.failure and values.keys() >= wanted):
+                raise  # else it went on only for what changes later in place
         self._require_reached(blobs, values)
         if any(value.is_meta for value in values.values()):
             raise self._absent()
-        return {name: values[name] for name in blobs}
+        return {name: self._images_first(name, values[name]) for name in blobs}
+
+    def _batch_axis(self, blob: str) -> int:
+        return self._found.batch_axes.get(blob, 0)
+
+    def _images_first(self, blob: str, value: Tensor) -> Tensor:
+        return value.movedim(self._batch_axis(blob), 0)
 
     def _run(self, running: Pass, images: Tensor) -> None:
         try:
@@ -153,10 +147,9 @@ class TorchNet(Net):
         return smallest_readout(self, layer, index)
 
     def support(self, layer: str, mask: Mask) -> Mask:
-        shape, (recorder, traces) = self.layer_shape(layer), self._recorded
-        units = np.broadcast_to(mask, shape)  # the channels of a position count together
-        positions = anywhere(units, 0) if len(shape) == 3 else np.full((1, 1), units.any())
-        return recorder.support(traces[layer], len(shape), positions)
+        units = np.broadcast_to(mask, self.layer_shape(layer))
+        recorder, traces = self._recorded
+        return recorder.support(traces[layer], np.expand_dims(units, self._batch_axis(layer)))
 
     @cached_property
     def _recorded(self) -> tuple[Recorder, dict[str, Trace]]:
@@ -169,7 +162,8 @@ class TorchNet(Net):
                 traces[name] = recorder.trace(value)
             return value
 
-        with torch.no_grad(), recorder:
+        ends_early = suppress(UserError) if self._found.failure else nullcontext()
+        with ends_early, torch.no_grad(), recorder:
             self._run(RecordedPass(self.module, self._input, visit, recorder), images)
         return recorder, traces
 
@@ -289,11 +283,10 @@ def _place(name: str, module: nn.Module, device: str | torch.device | None) -> t
     return place
 
 
+def _reasons(refused: Mapping[str, str]) -> str:
+    """Of the first layer that cannot be had, if any."""
+    return next((f" ({name!r}: {why})" for name, why in refused.items()), "")
+
+
 def _kind(value: object) -> str:
     return f"the class {value.__name__}" if isinstance(value, type) else type(value).__name__
-
-
-def first_line(error: Exception) -> str:
-    """What an error says, as one line."""
-    lines = str(error).strip().splitlines()
-    return lines[0] if lines else type(error).__name__

@@ -13,11 +13,13 @@ from itertools import chain, count
 from typing import Any
 
 import torch.nn.functional as F
+import torch.utils.checkpoint
 from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 from torch.utils._pytree import tree_leaves, tree_map
 
 from cnnpref.nets.kernels import batch_norm, linear
+from cnnpref.nets.pytorch.outputs import Pieces, pieces_of, rebuilt
 
 Visit = Callable[[str, Tensor], Tensor]
 """Is told the name of each layer and its output, and says what the module goes on with."""
@@ -36,15 +38,19 @@ class AbsentError(Exception):
 class Pass(TorchFunctionMode):
     """A run of a module.
 
-    Layers are named by module path, a further call of a module `path_1`, `path_2` ...; a function
-    that is called in the code of a module of one's own by path and function, `layer1.0.add`, in
-    place or not.
+    Layers are named by module path, a further call of a module `path_1`, `path_2` ...; the tensors
+    of a module that gives several by `path.0`, `path.key`; a function that is called in the code of
+    a module of one's own by path and function, `layer1.0.add`, in place or not.
 
     Args:
         module: what runs.
         input_name: of its input, which is visited first.
-        visit: is told every layer that gives one tensor, in the order of execution.
+        visit: is told every layer, in the order of execution.
         names: if given, the only layers that must be told; it takes less time.
+
+    Attributes:
+        entered: the paths of the modules that ran.
+        several: {name of a module's call: its layers}, of those that give several tensors.
     """
 
     def __init__(
@@ -60,10 +66,12 @@ class Pass(TorchFunctionMode):
         self._parents = None if names is None else {_parent(name) for name in names}
         self._used: set[str] = set()
         self._stack = [module]
+        self.entered: set[str] = set()
+        self.several: dict[str, list[str]] = {}
 
     def run(self, images: Tensor) -> None:
         """Run until the end, or until a visit raises `Done`."""
-        with undisturbed(self._module), self._hooks():
+        with undisturbed(self._module), _without_checkpoints(), self._hooks():
             try:
                 images = self._visit(self._name(self._input, own=True), images)
                 with self:
@@ -88,12 +96,25 @@ class Pass(TorchFunctionMode):
 
     def _enter(self, module: nn.Module, _args: Any) -> None:
         self._stack.append(module)
+        self.entered.add(self._paths[module])
 
     def _leave(self, module: nn.Module, _args: Any, output: Any) -> Any:
         self._stack.pop()
-        if not isinstance(output, Tensor):
-            return output
-        return self._visit(self._name(self._paths[module], own=True), output)
+        name = self._name(self._paths[module], own=True)
+        return self._watched(name, output, self.several.setdefault(name, []))
+
+    def _watched(self, name: str, output: Any, found: list[str]) -> Any:
+        """What a module goes on with in place of an output, whose tensors are all visited."""
+        if isinstance(output, Tensor):
+            found.append(name)
+            return self._visit(name, output)
+        pieces = pieces_of(output)
+        after: Pieces = {
+            key: self._watched(self._name(f"{name}.{key}"), piece, found)
+            for key, piece in pieces.items()
+        }
+        same = all(after[key] is piece for key, piece in pieces.items())
+        return output if same else rebuilt(output, after)
 
     def __torch_function__(
         self, func: Any, types: Any, args: Any = (), kwargs: dict[str, Any] | None = None
@@ -192,9 +213,9 @@ def linear_arguments(args: Any, kwargs: dict[str, Any]) -> dict[str, Any]:
 @contextmanager
 def undisturbed(module: nn.Module) -> Iterator[None]:
     """Inside, a module is in eval mode and its parameters need no gradient; then as before."""
-    training = [m for m in module.modules() if m.training]
+    modes = {m: m.training for m in module.modules()}
     learning = [p for p in module.parameters() if p.requires_grad]
-    if training:
+    if any(modes.values()):
         module.eval()
     for parameter in learning:
         parameter.requires_grad_(False)
@@ -203,5 +224,28 @@ def undisturbed(module: nn.Module) -> Iterator[None]:
     finally:
         for parameter in learning:
             parameter.requires_grad_()
-        for each in training:
-            each.training = True
+        for each, mode in modes.items():
+            each.training = mode  # the module's own code may have changed it
+
+
+class _Plain:
+    """In place of a reentrant checkpoint: what it wraps, run as it is."""
+
+    @staticmethod
+    def apply(function: Callable[..., Any], _preserve_rng_state: bool, *args: Any) -> Any:
+        return function(*args)
+
+
+@contextmanager
+def _without_checkpoints() -> Iterator[None]:
+    """Inside, `checkpoint(..., use_reentrant=True)` keeps what it would compute again.
+
+    PyTorch allows no gradient with respect to chosen inputs through it.
+    """
+    place: Any = torch.utils.checkpoint
+    kept = place.CheckpointFunction
+    place.CheckpointFunction = _Plain
+    try:
+        yield
+    finally:
+        place.CheckpointFunction = kept

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import cached_property
 from math import prod
 from typing import Any
 
@@ -11,7 +13,7 @@ import torch
 from torch import Tensor
 from torch.utils._pytree import tree_leaves
 
-from cnnpref.geometry import Mask, Reach, Same, Table, Transposed, Whole, Window
+from cnnpref.geometry import Mask, Reach, Same, Span, Table, Transposed, Whole, Window
 
 Dims = dict[int, tuple[int, Reach]]
 """{axis of the output: (axis of the input, how the one depends on the other)}.
@@ -132,7 +134,25 @@ def _resampling(call: Call, _output: Tensor) -> list[Dims]:
     """Every channel alike, row by row and column by column: the operation itself tells how."""
     if len(call.shape) != 4:
         return []
-    return [_kept((0, 1)) | {axis: (axis, Table(_probe(call, axis))) for axis in (2, 3)}]
+    return [_kept((0, 1)) | {axis: (axis, Probed(call, axis)) for axis in (2, 3)}]
+
+
+@dataclass(frozen=True, eq=False)
+class Probed:
+    """What each row or column of a resampled map depends on; the call is tried when needed."""
+
+    call: Call
+    axis: int
+
+    @cached_property
+    def table(self) -> Table:
+        return Table(_probe(self.call, self.axis))
+
+    def inputs_of(self, mask: Mask, inputs: int) -> Mask:
+        return self.table.inputs_of(mask, inputs)
+
+    def span(self, first: int, last: int) -> Span | None:
+        return None
 
 
 def _probe(call: Call, axis: int) -> Mask:
