@@ -36,6 +36,8 @@ def list_layers(net: Net) -> None:
     for layer, shape in net.layers.items():
         weights = f"{counts[layer]:,}" if layer in counts else ""
         row = f"{layer:{width}}  {_sizes(shape):>16}  {weights:>12}  {_field(net, layer)}"
+        if layer in net.random:
+            row += "; may depend on random numbers"
         click.echo(row.rstrip())
     for layer, reason in net.refused.items():
         click.echo(f"{layer:{width}}  cannot be computed: {reason}")

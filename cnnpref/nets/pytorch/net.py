@@ -47,7 +47,7 @@ class TorchNet(Net):
         if not self.layers:
             raise UserError(
                 f"{name}: no layer of it gives one tensor (N, ...) that depends on its input, with "
-                f"a gradient{_reasons(found.refused)}; give an nn.Module whose `forward` is Python, "
+                f"a gradient{_first(found.refused)}; give an nn.Module whose `forward` is Python, "
                 "without `no_grad`"
             )
 
@@ -179,10 +179,15 @@ def load_torch(
 ) -> TorchNet:
     """Any PyTorch module as a net.
 
-    Its layers are its modules, by path, a module's further calls `path_1` ...; and the functions
-    and operators in the code of one's own modules, under the names of `torch.fx` and torchvision's
-    feature extraction (`layer1.0.add`; in place or not). Layers are values for which a gradient
-    with respect to the input exists; modules that do not give one tensor are left out.
+    Its layers are its modules, by path, a module's further calls `path_1` ..., and each tensor of a
+    module that gives several: `path.0`, `path.key`; and the functions and operators in the code of
+    one's own modules, under the names of `torch.fx` and torchvision's feature extraction
+    (`layer1.0.add`; in place or not). Layers are values for which a gradient with respect to the
+    input exists, with an entry for each image along one axis, whichever that is; it is moved to the
+    front. `refused` says why others are none. Units are along the axis of the channels, which is
+    the last one of tokens (T, D) and of maps (H, W, C); see `maps`.
+
+    If the module fails on images of that shape, the layers before are there nevertheless.
 
     The module is not changed: each pass puts it in eval mode with parameters that need no gradient,
     watches it by forward hooks, and restores what was. Where a batch normalisation takes the
@@ -203,7 +208,7 @@ def load_torch(
 
     Raises:
         UserError: no module, or a compiled one; its parameters are elsewhere or not float32; it
-            fails on images of that shape; it has no layer that depends on them.
+            fails on images of that shape before its first layer; no layer depends on them.
     """
     if not isinstance(module, nn.Module):
         raise UserError(f"load_torch: an nn.Module wanted, got {_kind(module)}")
@@ -283,7 +288,7 @@ def _place(name: str, module: nn.Module, device: str | torch.device | None) -> t
     return place
 
 
-def _reasons(refused: Mapping[str, str]) -> str:
+def _first(refused: Mapping[str, str]) -> str:
     """Of the first layer that cannot be had, if any."""
     return next((f" ({name!r}: {why})" for name, why in refused.items()), "")
 

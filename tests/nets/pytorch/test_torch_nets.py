@@ -106,15 +106,24 @@ def test_what_cannot_be_traced_has_layers_too() -> None:
         net.activations(bright, "dark")
 
 
-def test_what_gives_no_single_tensor_is_no_layer() -> None:
-    assert list(load(Parts).layers) == ["two.conv", "two.mean", "head"]
+def test_each_tensor_of_a_module_that_gives_several_is_a_layer() -> None:
+    assert list(load(Parts).layers) == ["two.conv", "two.mean", "two.0", "two.1", "head"]
 
 
 def test_transformers_have_their_layers_whether_or_not_a_gradient_is_wanted() -> None:
     net = load(Vit)
     assert [n for n in net.layers if n.startswith("layer.")] == [
         f"layer.{part}"
-        for part in ("dropout1", "norm1", "linear1", "dropout", "linear2", "dropout2", "norm2")
+        for part in (
+            "self_attn.0",
+            "dropout1",
+            "norm1",
+            "linear1",
+            "dropout",
+            "linear2",
+            "dropout2",
+            "norm2",
+        )
     ]
     assert "expand" not in net.layers  # the class token is no answer to an image
     assert net.layers["layer"] == (17, 8)

@@ -92,10 +92,6 @@ def test_options_that_are_not_allowed(options: dict[str, Any], told: str) -> Non
             (1, 16, 16),
             "Plain, in '0', on [1, 1, 16, 16]: Given groups=1, weight of size",
         ),
-        (
-            (3, 20, 20),
-            "Plain, in '7', on [1, 3, 20, 20]: mat1 and mat2 shapes cannot be mul",
-        ),
         ((12,), "Plain, in '0', on [1, 12]: Expected 3D (unbatched) or 4D (batched) input"),
     ],
 )
