@@ -226,7 +226,7 @@ class Net(ABC):
         if given.shape == shape and shape and not isinstance(where, tuple | list):
             return given != 0
         allowed = f"give 'center', (y, x) or a mask of shape {shape}"
-        if given.ndim > 1 or given.size > max(3, len(shape) - 1):
+        if given.shape not in ((), (2,), (len(shape) - 1,)):
             raise UserError(f"no position or mask of the layer has shape {given.shape}; {allowed}")
         units = self.maps.get(layer)
         if units is None or not units.sizes:

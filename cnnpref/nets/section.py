@@ -203,7 +203,8 @@ def _describe_module(section: Mapping[str, Any]) -> NetDescription:
     net, version = built_net(section), builder_version(section["torch"])
     sha256 = {"builder": version, **files}
     known = net.layers, net.input_shape, net.weight_counts(), sha256
-    return NetDescription(*known, net.maps, net.refused, net.unlisted, net.random)
+    told = {"unlisted": net.unlisted, "random": net.random}
+    return NetDescription(*known, net.maps, net.refused, **told)
 
 
 _FORMS = {

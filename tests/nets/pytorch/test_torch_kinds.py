@@ -131,7 +131,7 @@ def test_maps_of_three_axes() -> None:
 
 def test_collections_are_listed_by_number_and_key() -> None:
     net = load(seeded(Nested))
-    kinds = ["maps.conv", "maps.relu", "maps.maps.0", "maps.maps.1"]
+    kinds = ["maps.conv", "maps.relu", "maps.flatten", "maps.maps.0", "maps.maps.1"]
     assert list(net.layers) == [*kinds, "heads.mean", "heads.fc", "heads.logits"]
     assert "of torch.int64, and have no gradient" in net.unlisted["maps.best"]
     assert "'maps': it gives" not in refusal(net.layer_shape, "maps.conv1")
