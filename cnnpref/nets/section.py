@@ -203,8 +203,7 @@ def _describe_module(section: Mapping[str, Any]) -> NetDescription:
     net, version = built_net(section), builder_version(section["torch"])
     sha256 = {"builder": version, **files}
     known = net.layers, net.input_shape, net.weight_counts(), sha256
-    told = {"unlisted": net.unlisted, "random": net.random}
-    return NetDescription(*known, net.maps, net.refused, **told)
+    return NetDescription(*known, net.maps, net.refused, unlisted=net.unlisted, random=net.random)
 
 
 _FORMS = {

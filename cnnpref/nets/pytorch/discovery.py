@@ -80,7 +80,7 @@ def discover(source: Source) -> Layers:
     """The layers of a module.
 
     Raises:
-        UserError: it fails before its first layer.
+        UserError: it fails before its first layer, or anywhere on the device "meta".
     """
     one, two = _Look(source, 1), _Look(source, 2)
     failure = one.failure or two.failure
@@ -88,7 +88,8 @@ def discover(source: Source) -> Layers:
     for name, value in one.values.items():
         if name in two.values:
             _add(found, name, value.shape, two.values[name].shape)
-    if failure and not found.blobs.keys() - {source.input_name}:
+    without_values = source.device.type == "meta"  # it may fail for want of them
+    if failure and (without_values or not found.blobs.keys() - {source.input_name}):
         raise failure
     _tell_of_modules(found, source, one)
     _refuse_without_gradient(found, source, one)
@@ -223,8 +224,9 @@ def _refuse_without_gradient(found: Layers, source: Source, look: _Look) -> None
 def _gradient_fault(values: Sequence[Tensor], images: Tensor) -> str | None:
     """Why there is no way back from values to images, or None."""
     try:
-        total = torch.stack([value.sum().float() for value in values]).sum()
-        torch.autograd.grad(total, images, allow_unused=True)
+        with torch.enable_grad():
+            total = torch.stack([value.sum().float() for value in values]).sum()
+            torch.autograd.grad(total, images, allow_unused=True)
     except torch.OutOfMemoryError:
         raise
     except Exception as error:  # whatever the way back of a user's function may raise
