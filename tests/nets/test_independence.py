@@ -27,7 +27,7 @@ class Between(nn.Module):
     def __init__(self, step: Step) -> None:
         super().__init__()
         with torch.random.fork_rng():
-            torch.manual_seed(0)
+            torch.manual_seed(3)
             self.conv, self.fc, self.step = nn.Conv2d(3, 4, 3), nn.Linear(4, 5), step
 
     def forward(self, x: Tensor) -> Tensor:
