@@ -63,7 +63,8 @@ class CroppedReadout:
 def smallest_readout(net: Net, layer: str, index: Tensor) -> Readout:
     """The units `index` (B, K), flat in the layer, from as small a part of the image as will do."""
     full, shape = FullReadout(net, layer, index), net.layer_shape(layer)
-    if len(shape) != 3 or len(net.input_shape) != 3:
+    units_first = layer in net.maps and net.maps[layer].axis == 0
+    if len(shape) != 3 or len(net.input_shape) != 3 or not units_first:
         return full
     channel, row, column = np.unravel_index(index.cpu().numpy(), shape)
     mask = np.zeros(shape, bool)

@@ -115,6 +115,9 @@ def test_channels_that_come_last() -> None:
     index = cnnpref.Objective.units(net, "mix", [6], (1, 2)).index
     assert np.unravel_index(index.item(), (4, 4, 7)) == (1, 2, 6)
     assert net.receptive_field("mix", (1, 2)) == (4, 8, 8, 12)
+    x = torch.rand(1, *SHAPE)
+    readout = net.readout("mix", index)
+    torch.testing.assert_close(readout(x), net.activations(x, "mix")[:, 1, 2, 6:])
     assert maximised(net, "mix", "center").status == [cnnpref.Status.OK] * 2
 
 
