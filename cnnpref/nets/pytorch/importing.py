@@ -1,0 +1,29 @@
+"""Imports of what may not be installed."""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import Any
+
+from cnnpref.errors import UserError
+
+
+def first_line(error: Exception) -> str:
+    """What an error says, as one line: its first, and the next if that announces it."""
+    lines = [line.strip() for line in str(error).strip().splitlines()]
+    announced = lines[1:2] if lines and lines[0].endswith(":") else []
+    return " ".join([*lines[:1], *announced]) or type(error).__name__
+
+
+def imported(path: str, advice: str) -> Any:
+    """The module of that name.
+
+    Raises:
+        UserError: it cannot be imported; says what to do.
+    """
+    try:
+        return import_module(path)
+    except Exception as error:  # its own code may raise anything
+        raise UserError(
+            f"cannot import {path!r}: {type(error).__name__}: {first_line(error)}; {advice}"
+        ) from error
