@@ -91,8 +91,8 @@ class AddressFile:
                 part.discard()
         if wrong:
             raise UserError(
-                f"{self.name}: {self.address}: {wrong}; where there is a connection, get the file"
-                f" and put it as {self.path}"
+                f"{self.address}: {wrong}; run 'cnnpref fetch {self.name}' where there is a"
+                f" connection, or get the file by hand and put it as {self.path}"
             )
         part.move(self.path)
 
@@ -186,10 +186,20 @@ class HubFile:
             return Path(self._first_of_files(revision))
         except Exception as error:  # of its own and of the libraries it uses
             raise UserError(
-                f"{self.name}: {type(error).__name__}: {first_line(error)}; run 'cnnpref fetch"
-                f" {self.name}' where there is a connection, or copy the folder"
-                f" {hub.constants.HF_HUB_CACHE} (HF_HOME names another) from where it was"
+                f"{self.published} on the Hugging Face hub: {self._reason(error)}; run 'cnnpref"
+                f" fetch {self.name}' where there is a connection; the hub's cache here is"
+                f" {_hub('.constants').HF_HUB_CACHE} (HF_HOME)"
             ) from error
+
+    def _reason(self, error: Exception) -> str:
+        known = {
+            "LocalEntryNotFoundError": "no connection",
+            "RepositoryNotFoundError": "there is no such model, or it is private",
+            "RevisionNotFoundError": f"it has no revision {self.revision!r}",
+            "RemoteEntryNotFoundError": f"it has no file {self.files[-1]}",
+        }
+        kind = type(error).__name__
+        return known.get(kind, f"{kind}: {first_line(error)}")
 
     def _first_of_files(self, revision: str | None) -> str:
         hub = _hub()
@@ -202,8 +212,8 @@ class HubFile:
         return str(hub.hf_hub_download(self.repository, last, revision=revision))
 
 
-def _hub() -> Any:
-    return imported("huggingface_hub", "pip install 'cnnpref[timm]'")
+def _hub(module: str = "") -> Any:
+    return imported(f"huggingface_hub{module}", "pip install 'cnnpref[timm]'")
 
 
 def _verify_blob(path: Path, name: str) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -62,11 +63,12 @@ def is_path(weights: str) -> bool:
     return "/" in weights or weights.lower().endswith(_ENDINGS) or Path(weights).is_file()
 
 
-def unknown_model(spec: str, name: str, known: Iterable[str], library: str) -> UserError:
+def unknown_model(library: str, name: str, known: Iterable[str]) -> UserError:
     """Says which models are near."""
+    names = list(known)
     return UserError(
-        f"{spec}: {library} has no model {name!r}{suggest(name, known)};"
-        f" {library}'s list_models() lists them"
+        f"{library} {version(library)} has no model {name!r}{suggest(name, names)};"
+        f" list_models() of {library} names its {len(names):,} models"
     )
 
 

@@ -20,7 +20,6 @@ from cnnpref.nets.pytorch.published.library import (
     Published,
     is_path,
     unknown_model,
-    unknown_weights,
 )
 
 _INSTALL = "pip install 'cnnpref[timm]'"
@@ -39,11 +38,12 @@ def published(name: str, weights: str) -> Published | None:
     if weights not in _NAMES:
         if is_path(weights):
             return None
-        raise unknown_weights(f"timm:{name}", weights, _NAMES[:1])
+        raise UserError(
+            f"timm:{name}: no weights {weights!r}; allowed: {_NAMES[0]}, or the path of a file;"
+            f" timm's names of weights are part of the model's: {_tagged(name)}"
+        )
     if file is None:
-        architecture = name.partition(".")[0]
-        tags = _timm().list_pretrained(f"{architecture}.*") or ["none of this architecture"]
-        raise UserError(f"timm:{name}: no weights are published; those that are: {', '.join(tags)}")
+        raise UserError(f"timm:{name}: no weights are published for it; there are {_tagged(name)}")
     return Published(_NAMES[0], file, partial(_build, name), partial(_labelled, name))
 
 
@@ -102,10 +102,20 @@ def _told(name: str) -> Mapping[str, Any]:
 def _registered(name: str) -> Mapping[str, Any]:
     timm = _timm()
     known = [*timm.list_models(), *timm.list_pretrained()]
+    architecture, _, tag = name.partition(".")
+    if tag and architecture in known and name not in known:
+        raise UserError(f"timm:{architecture} has no weights {tag!r}; there are {_tagged(name)}")
     if name not in known:
-        raise unknown_model(f"timm:{name}", name, known, "timm")
+        raise unknown_model("timm", name, known)
     told = timm.get_pretrained_cfg(name)
     return told.to_dict() if told else {}
+
+
+def _tagged(name: str) -> str:
+    """The names of a model with weights."""
+    architecture = name.partition(".")[0]
+    found = _timm().list_pretrained(f"{architecture}.*")
+    return ", ".join(f"timm:{each}" for each in found) or "none of this architecture"
 
 
 def _blank() -> dict[str, Any]:

@@ -63,7 +63,7 @@ def _kinds_of_weights(name: str) -> Any:
     """The enumeration of a model's weights."""
     models = _models()
     if name not in models.list_models():
-        raise unknown_model(f"torchvision:{name}", name, models.list_models(), "torchvision.models")
+        raise unknown_model("torchvision", name, models.list_models())
     return models.get_model_weights(name)
 
 
