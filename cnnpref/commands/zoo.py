@@ -55,10 +55,14 @@ def fetch(names: tuple[str, ...], weights: str, config: str | None, section: str
 
     if not names and config is None:
         raise click.UsageError("give names, or --config")
-    for name, told in [*_by_name(names, weights), *(_by_config(config, section) if config else ())]:
-        if file := published_weights(told):
+    wanted = [*_by_name(names, weights), *(_by_config(config, section) if config else ())]
+    found = [(name, published_weights(told)) for name, told in wanted]
+    for name, file in found:
+        if file:
             size = file.fetch().stat().st_size / 1e6
             click.echo(f"{name}: {file.path} ({size:,.1f} MB, {file.verified})", err=True)
+        else:
+            click.echo(f"{name}: its weights are a file of its own; nothing to fetch", err=True)
 
 
 def _by_name(names: tuple[str, ...], weights: str) -> list[tuple[str, Section]]:

@@ -108,6 +108,8 @@ class Libraries:
         self.cache = self.folder / "hf" / "hub"
         self.patch.setattr(constants, "HF_HUB_CACHE", str(self.cache))
         self.patch.setattr(constants, "ENDPOINT", self.site.address(""))
+        template = self.site.address("/{repo_id}/resolve/{revision}/{filename}")
+        self.patch.setattr(constants, "HUGGINGFACE_CO_URL_TEMPLATE", template)
         self.patch.setattr(constants, "HF_HUB_DISABLE_XET", True)
         for timeout in ("HF_HUB_ETAG_TIMEOUT", "HF_HUB_DOWNLOAD_TIMEOUT"):
             self.patch.setattr(constants, timeout, 60)  # seconds; the machine may be busy

@@ -235,6 +235,8 @@ def test_fetch_by_name_and_by_config(libraries: Libraries) -> None:
     assert line.startswith(f"torchvision:squeezenet1_1: {libraries.file} (5.0 MB, sha256 ")
     assert len(libraries.site.requests) == 1
     assert "no weights 'V9'" in fail("fetch", VISION["torch"], "--weights", "V9")
+    own = {"net": {**VISION, "weights": "w.pth"}, "layers": "all"}
+    assert "net: its weights are a file of its own; nothing to fetch" in succeed("fetch", own)
     assert call("fetch").exit_code == 2
 
 
