@@ -49,6 +49,7 @@ def published(name: str, weights: str) -> Published | None:
 
 def build(name: str, arguments: Mapping[str, Any]) -> nn.Module:
     """The model, with random weights."""
+    _told(name)  # or says that there is none
     return _build(name, None, arguments)
 
 

@@ -40,7 +40,7 @@ def published(name: str, weights: str) -> Published | None:
 
 def build(name: str, arguments: Mapping[str, Any]) -> nn.Module:
     """The model, with random weights."""
-    module: nn.Module = _models().get_model(name, weights=None, **arguments)
+    module: nn.Module = _models_with(name).get_model(name, weights=None, **arguments)
     return module
 
 
@@ -59,12 +59,17 @@ def _models() -> Any:
     return imported("torchvision.models", "pip install 'cnnpref[torchvision]'")
 
 
-def _kinds_of_weights(name: str) -> Any:
-    """The enumeration of a model's weights."""
+def _models_with(name: str) -> Any:
+    """`torchvision.models`, if it has a model of that name."""
     models = _models()
     if name not in models.list_models():
         raise unknown_model("torchvision", name, models.list_models())
-    return models.get_model_weights(name)
+    return models
+
+
+def _kinds_of_weights(name: str) -> Any:
+    """The enumeration of a model's weights."""
+    return _models_with(name).get_model_weights(name)
 
 
 def _build(name: str, weights: Any, path: Path | None, arguments: Mapping[str, Any]) -> nn.Module:
