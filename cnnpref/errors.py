@@ -14,9 +14,10 @@ class UserError(Exception):
 
 
 def first_line(error: Exception) -> str:
-    """What an error says, as one line."""
-    lines = str(error).strip().splitlines()
-    return lines[0] if lines else type(error).__name__
+    """What an error says, as one line: its first, and the next if that announces it."""
+    lines = [line.strip() for line in str(error).strip().splitlines()]
+    announced = lines[1:2] if lines and lines[0].endswith(":") else []
+    return " ".join([*lines[:1], *announced]) or type(error).__name__
 
 
 def suggest(name: str, allowed: Iterable[str]) -> str:

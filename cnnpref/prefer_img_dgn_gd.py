@@ -33,6 +33,7 @@ def generate_image(
     save_intermediate_every: int = 1,
     save_intermediate_path: str | None = None,
     callback: Callback | None = None,
+    resize: bool = False,
 ) -> npt.NDArray[np.float32]:
     """The image of a generator that the masked units prefer, by gradient descent on its features.
 
@@ -40,7 +41,8 @@ def generate_image(
     parameters from `iter_n` to `decay_end` are those of `DgnGdOptions`.
 
     Args:
-        net_gen: the generator, given like `net`; its images are in the input space of `net`.
+        net_gen: the generator, given like `net`; its images are in the input space of `net`, or in
+            its own if it was loaded with a mean, std or scale.
         net: the network, or a live pycaffe `Net` or `Classifier`.
         layer: a name in `net.layers`.
         feature_mask: of the layer's shape, 1 at the target units.
@@ -56,6 +58,7 @@ def generate_image(
         save_intermediate_path: into this folder; None is a new one, named after the time.
         callback: called as callback(i, image, activation) after iteration i = 1, 2, ... with the
             image of the features before the update and its activation summed over the mask.
+        resize: stretch the generator's images to the size of the net's.
 
     Returns:
         float32 (H, W, 3), RGB, 0..255 scale, not clipped: of the features before the last update.
@@ -65,9 +68,8 @@ def generate_image(
             another length or crossed; an image smaller than the net's input; a wrong option.
     """
     given = locals()
-    generator = Generator(
-        as_net(net_gen), input_layer_gen, output_layer_gen, feat_lower_bound, feat_upper_bound
-    )
+    blobs, bounds = (input_layer_gen, output_layer_gen), (feat_lower_bound, feat_upper_bound)
+    generator = Generator(as_net(net_gen), *blobs, *bounds, resize=resize)
     saving = save_intermediate_every if save_intermediate else 0
     watch = Watch(disp_every, saving, save_intermediate_path, callback)
     target = (net, layer, feature_mask, feature_weight, initial_gen_feat)

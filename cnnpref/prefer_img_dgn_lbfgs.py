@@ -30,13 +30,15 @@ def generate_image(
     save_intermediate_every: int = 1,
     save_intermediate_path: str | None = None,
     callback: Callback | None = None,
+    resize: bool = False,
 ) -> npt.NDArray[np.float32]:
     """The image of a generator that the masked units prefer, by L-BFGS-B on its features.
 
     Random numbers come from NumPy's global state: `np.random.seed` reproduces a run.
 
     Args:
-        net_gen: the generator, given like `net`; its images are in the input space of `net`.
+        net_gen: the generator, given like `net`; its images are in the input space of `net`, or in
+            its own if it was loaded with a mean, std or scale.
         net: the network, or a live pycaffe `Net` or `Classifier`.
         layer: a name in `net.layers`.
         feature_mask: of the layer's shape, 1 at the target units.
@@ -52,6 +54,7 @@ def generate_image(
         save_intermediate_path: into this folder; None is a new one, named after the time.
         callback: called as callback(i, image, activation) after evaluation i = 1, 2, ... with the
             image that was evaluated and its activation summed over the mask.
+        resize: stretch the generator's images to the size of the net's.
 
     Returns:
         float32 (H, W, 3), RGB, 0..255 scale, not clipped: of the final features.
@@ -62,7 +65,8 @@ def generate_image(
     """
     given = locals()
     lower, upper = _split(gen_feat_bounds)
-    generator = Generator(as_net(net_gen), input_layer_gen, output_layer_gen, lower, upper)
+    blobs = (input_layer_gen, output_layer_gen)
+    generator = Generator(as_net(net_gen), *blobs, lower, upper, resize=resize)
     saving = save_intermediate_every if save_intermediate else 0
     watch = Watch(int(disp), saving, save_intermediate_path, callback)
     target = (net, layer, feature_mask, feature_weight, initial_gen_feat)

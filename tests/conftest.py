@@ -14,6 +14,7 @@ from builders import SOURCE
 from calling import net_of, succeed
 from hypothesis import settings
 from layers import unit_result
+from libraries import Libraries
 from running import Project
 from serving import Zoo, serving
 from small_nets import write_net
@@ -133,6 +134,13 @@ def zoo(tiny_net: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iter
         monkeypatch.setenv("CNNPREF_HOME", str(made.cache))
         monkeypatch.setenv("NO_PROXY", "127.0.0.1")
         yield made
+
+
+@pytest.fixture
+def libraries(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Libraries]:
+    """Empty caches of torchvision, timm and the hub, and a server with what they look for."""
+    with serving() as site:
+        yield Libraries(tmp_path, site, monkeypatch)
 
 
 @pytest.fixture

@@ -10,6 +10,7 @@ from typing import Any, Protocol
 import numpy as np
 import numpy.typing as npt
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from cnnpref.errors import UserError
@@ -18,6 +19,7 @@ from cnnpref.input_space import InputSpace
 from cnnpref.nets.independence import check_part
 from cnnpref.nets.net import Net, full_part
 from cnnpref.nets.pycaffe import as_net
+from cnnpref.nets.readout import Part
 
 
 class Draws(Protocol):
@@ -141,13 +143,15 @@ class Generator:
     """A network that makes images from features.
 
     Attributes:
-        net: the network; a live pycaffe net is taken, too. Its images are in the input space of the
-            net that looks at them, unless `space` says otherwise.
+        net: the network; a live pycaffe net is taken, too.
         input: blob of the features; None is the first.
         output: blob of the image; None is the last.
         lower, upper: bounds of the features, numbers or arrays of the features' shape; None is
             no bound.
-        space: the space of the images that it makes.
+        space: the space of the images that it makes; None is what its net was loaded with (mean,
+            std, scale), or else that of the net that looks at them.
+        resize: stretch its images to the size of that net's, bilinearly; otherwise they must be at
+            least that large, and are cropped around their centre.
     """
 
     net: Net
@@ -156,9 +160,11 @@ class Generator:
     lower: npt.ArrayLike | None = 0.0
     upper: npt.ArrayLike | None = 100.0
     space: InputSpace | None = None
+    resize: bool = False
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "net", as_net(self.net))
+        object.__setattr__(self, "space", self.space or self.net.makes)
 
 
 class Features:
@@ -192,16 +198,27 @@ class Features:
         self.upper = self._bound("upper", generator.upper, np.inf)
         if (self.lower > self.upper).any():
             raise UserError("a lower bound of the generator's features is above its upper bound")
-        top, left = self._offset()
-        _, height, width = net.input_shape
-        seen, image = (
-            (y + top, x + left, bottom + top, right + left)
-            for y, x, bottom, right in (box or (0, 0, height, width), (0, 0, height, width))
-        )
-        maker = generator.net
-        make = partial(full_part, maker) if whole else maker.part
-        self._part, self._all = (make(self.input, self.output, b) for b in (seen, image))
+        made = self._image_size()
         self._whole = whole
+        full = (0, 0, *net.image_size)
+        self._part, self._all = (self._maker(made, b) for b in (box or full, full))
+
+    def _maker(self, made: tuple[int, int], box: Box) -> Part:
+        """From features to a part of the net's image.
+
+        Args:
+            made: (height, width) of the generator's image.
+            box: the part.
+        """
+        maker, (height, width) = self.generator.net, self.net.image_size
+        make = partial(full_part, maker) if self._whole else maker.part
+        if self.generator.resize and made != (height, width):
+            everything = make(self.input, self.output, (0, 0, *made))
+            return lambda x: crop(_stretched(everything(x), (height, width)), box)
+        down, right = (made[0] - height) // 2, (made[1] - width) // 2
+        top, left, bottom, end = box
+        shifted = (top + down, left + right, bottom + down, end + right)
+        return make(self.input, self.output, shifted)
 
     def _bound(self, name: str, value: npt.ArrayLike | None, absent: float) -> Tensor:
         bound = np.asarray(absent if value is None else value, np.float32)
@@ -213,15 +230,19 @@ class Features:
             )
         return torch.from_numpy(np.resize(bound, self.shape)).to(self.net.device)
 
-    def _offset(self) -> tuple[int, int]:
+    def _image_size(self) -> tuple[int, int]:
+        """(height, width) of the generator's images, if they can be made the net's."""
         made, wanted = self.generator.net.blobs[self.output], self.net.input_shape
-        fits = len(made) == 3 and made[0] == wanted[0]
-        if not fits or made[1] < wanted[1] or made[2] < wanted[2]:
+        resize = self.generator.resize
+        images = len(made) == 3 and made[0] == wanted[0]
+        if not images or (not resize and (made[1] < wanted[1] or made[2] < wanted[2])):
+            need = f"have {wanted[0]} channels" if resize else "be at least that large, or resized"
             raise UserError(
                 f"the generator's blob {self.output!r} has shape {list(made)}, the net "
-                f"{self.net.name!r} takes {list(wanted)}: the image must be at least that large"
+                f"{self.net.name!r} takes {list(wanted)}: the image must {need}"
+                + ("" if resize else " (resize: true)")
             )
-        return (made[1] - wanted[1]) // 2, (made[2] - wanted[2]) // 2
+        return made[1], made[2]
 
     def noise(self, draws: Draws) -> npt.NDArray[np.float64]:
         """10 * max(0, N(0, 1)) for each feature."""
@@ -258,3 +279,8 @@ class Features:
 
     def latents(self, x: Tensor) -> npt.NDArray[np.float32]:
         return x.cpu().numpy()
+
+
+def _stretched(images: Tensor, size: tuple[int, int]) -> Tensor:
+    """Images (B, C, *) of that height and width, bilinearly, smoothed where they shrink."""
+    return F.interpolate(images, size, mode="bilinear", antialias=True)

@@ -1,4 +1,4 @@
-"""Commands of the zoo: what is in it, and its weights."""
+"""Commands about published nets: what is in the zoo, and weights."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import click
 
 if TYPE_CHECKING:  # the zoo is read by the commands that need it
+    from cnnpref.nets.section import Section
     from cnnpref.nets.zoo import Entry
 
 HEADINGS = ("name", "kind", "parameters", "licence", "weights", "what it is")
@@ -36,12 +37,46 @@ def _row(entry: Entry) -> tuple[str, ...]:
 
 
 @click.command()
-@click.argument("names", metavar="NAME...", nargs=-1, required=True)
-def fetch(names: tuple[str, ...]) -> None:
-    """Fetch the weights of nets of the zoo, or verify those that are on this machine."""
-    from cnnpref.nets.zoo import fetch, find
+@click.argument("names", metavar="[NAME]...", nargs=-1)
+@click.option(
+    "--weights",
+    default="DEFAULT",
+    show_default=True,
+    help="Which ones of a model of torchvision, such as IMAGENET1K_V2.",
+)
+@click.option("--config", metavar="PATH|JSON", help="A config, whose nets' weights are fetched.")
+@click.option("--section", type=click.Choice(["net", "generator"]), help="Only this one of it.")
+def fetch(names: tuple[str, ...], weights: str, config: str | None, section: str | None) -> None:
+    """Fetch published weights, or verify those that are on this machine.
 
-    for entry in [find(name) for name in names]:
-        path = fetch(entry)
-        how = f"{' and '.join(entry.checksums)} as published" if entry.checksums else "as recorded"
-        click.echo(f"{entry.name}: {path} ({path.stat().st_size / 1e6:,.1f} MB, {how})", err=True)
+    A NAME is that of a net of the zoo, or torchvision:MODEL, timm:MODEL, timm:hf-hub:OWNER/MODEL.
+    """
+    from cnnpref.nets import published_weights
+
+    if not names and config is None:
+        raise click.UsageError("give names, or --config")
+    wanted = [*_by_name(names, weights), *(_by_config(config, section) if config else ())]
+    found = [(name, published_weights(told)) for name, told in wanted]
+    for name, file in found:
+        if file:
+            size = file.fetch().stat().st_size / 1e6
+            click.echo(f"{name}: {file.path} ({size:,.1f} MB, {file.verified})", err=True)
+        else:
+            click.echo(f"{name}: its weights are a file of its own; nothing to fetch", err=True)
+
+
+def _by_name(names: tuple[str, ...], weights: str) -> list[tuple[str, Section]]:
+    """Names, and sections of a config that ask for their weights."""
+    return [
+        (name, {"torch": name, "weights": weights} if ":" in name else {"zoo": name})
+        for name in names
+    ]
+
+
+def _by_config(config: str, only: str | None) -> list[tuple[str, Section]]:
+    """The sections of a config by name."""
+    from cnnpref.planning.config import read_config
+    from cnnpref.planning.plan import sections
+
+    told = read_config(config)
+    return [(name, told[name]) for name in sections(told) if only in (None, name)]

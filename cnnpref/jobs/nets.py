@@ -32,8 +32,7 @@ class Nets:
         section, net = with_zoo_files(self._config["generator"]), self._open("generator")
         given = {key: section[key] for key in BLOB_KEYS if key in section}
         bounds = {key: _bound(section[key]) for key in ("lower", "upper") if key in section}
-        space = net.space if {"mean", "std", "scale"} & section.keys() else None
-        return Generator(net, space=space, **given, **bounds)
+        return Generator(net, resize=section.get("resize", False), **given, **bounds)
 
     def origin(self, series: Series) -> Origin:
         """The series', with the digests of the weights that were fetched for it.

@@ -6,9 +6,9 @@ from cnnpref.nets.section import (
     describe,
     fetched_sha256,
     open_net,
+    published_weights,
     with_zoo_files,
     without_fetching,
-    zoo_weights,
 )
 
 __all__ = [
@@ -17,7 +17,7 @@ __all__ = [
     "describe",
     "fetched_sha256",
     "open_net",
+    "published_weights",
     "with_zoo_files",
     "without_fetching",
-    "zoo_weights",
 ]

@@ -34,6 +34,8 @@ class Net(ABC):
         blobs: ordered {blob: shape without the batch}, as they are after a full pass.
         input_shape: (C, H, W) of the image, without the batch; also (n,) for a generator.
         space: how images are encoded for the net.
+        makes: of a generator, the space of its images, if it was said; None: that of the net that
+            looks at them.
         device: where it computes.
     """
 
@@ -45,6 +47,7 @@ class Net(ABC):
     blobs: Mapping[str, Shape]
     input_shape: Shape
     space: InputSpace
+    makes: InputSpace | None = None
     device: torch.device
 
     @abstractmethod

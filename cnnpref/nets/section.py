@@ -2,25 +2,28 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from math import prod
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import torch
 
-from cnnpref.errors import UserError
 from cnnpref.geometry import Shape
 from cnnpref.nets.caffe import load_caffe, read_graph
 from cnnpref.nets.caffe.files.schema import PathLike
 from cnnpref.nets.caffe.graph import Graph
 from cnnpref.nets.caffe.origin import mean_file, read_from_files
 from cnnpref.nets.caffe.preprocessing import input_space
+from cnnpref.nets.digests import file_sha256
 from cnnpref.nets.net import Net
 from cnnpref.nets.zoo import fetch, find, weights_path
 from cnnpref.unit_map import UnitMap, channel_maps
+
+Section = Mapping[str, Any]
+"""`net` or `generator` of a config."""
 
 _FILE_KEYS = ("prototxt", "caffemodel", "mean", "lower", "upper")  # of a section: paths, if text
 
@@ -54,13 +57,14 @@ class NetDescription:
     random: Sequence[str] = ()
 
 
-def open_net(section: Mapping[str, Any], device: str | torch.device = "cpu") -> Net:
+def open_net(section: Section, device: str | torch.device = "cpu") -> Net:
     """The network of a config's section.
 
     Args:
         section: {prototxt, caffemodel, mean, scale, input_shape, inputs} for a Caffe net of files;
-            {zoo} in place of its prototxt for one of the zoo, whose weights are fetched unless they
-            are here; {torch, args, weights, input_shape, mean, std} for a PyTorch module.
+            {zoo} in place of its prototxt for one of the zoo; {torch, args, weights, weights_key,
+            input_shape, mean, std} for a PyTorch module. Weights of the zoo, torchvision and timm
+            are fetched unless they are here.
         device: "cpu", "cuda", "cuda:1" ...
 
     Raises:
@@ -70,7 +74,7 @@ def open_net(section: Mapping[str, Any], device: str | torch.device = "cpu") -> 
     return _form(section).open(section, device)
 
 
-def describe(section: Mapping[str, Any]) -> NetDescription:
+def describe(section: Section) -> NetDescription:
     """The layers of the same network and the digests of its files; reads no weights.
 
     Raises:
@@ -82,15 +86,33 @@ def describe(section: Mapping[str, Any]) -> NetDescription:
 class _Form(NamedTuple):
     """One way to name a network in a config, known by the key that it alone has."""
 
-    open: Callable[[Mapping[str, Any], str | torch.device], Net]
-    describe: Callable[[Mapping[str, Any]], NetDescription]
+    open: Callable[[Section, str | torch.device], Net]
+    describe: Callable[[Section], NetDescription]
+    source: Callable[[Section], WeightsFile | None]
+    without_weights: Callable[[Section], Section]
 
 
-def _form(section: Mapping[str, Any]) -> _Form:
+class WeightsFile(NamedTuple):
+    """Weights that are published, and fetched when a net needs them.
+
+    Attributes:
+        key: of a config's section, that stands for them.
+        path: where they are, or will be.
+        fetch: fetches them unless they are here, verifies them, and gives the file.
+        verified: by what.
+    """
+
+    key: str
+    path: Path
+    fetch: Callable[[], Path]
+    verified: str
+
+
+def _form(section: Section) -> _Form:
     return next(form for key, form in _FORMS.items() if key in section)
 
 
-def _open_caffe(section: Mapping[str, Any], device: str | torch.device) -> Net:
+def _open_caffe(section: Section, device: str | torch.device) -> Net:
     return load_caffe(
         section["prototxt"],
         section.get("caffemodel"),
@@ -102,13 +124,11 @@ def _open_caffe(section: Mapping[str, Any], device: str | torch.device) -> Net:
     )
 
 
-def _describe_caffe(section: Mapping[str, Any]) -> NetDescription:
+def _describe_caffe(section: Section) -> NetDescription:
     return _described(section, section["prototxt"], _digests(section))
 
 
-def _described(
-    section: Mapping[str, Any], prototxt: PathLike, sha256: Mapping[str, str]
-) -> NetDescription:
+def _described(section: Section, prototxt: PathLike, sha256: Mapping[str, str]) -> NetDescription:
     graph = read_graph(prototxt, section.get("input_shape"), section.get("inputs"))
     image = graph.shapes[graph.inputs[graph.image.blob]][1:]
     weights = {name: sum(prod(b.shape) for b in blobs) for name, blobs in graph.wanted.items()}
@@ -118,20 +138,20 @@ def _described(
     return NetDescription(shapes, image, weights, known, channel_maps(shapes), graph.refused)
 
 
-def _from_files(section: Mapping[str, Any], prototxt: PathLike, graph: Graph) -> Mapping[str, str]:
+def _from_files(section: Section, prototxt: PathLike, graph: Graph) -> Mapping[str, str]:
     caffemodel, mean, scale = (section.get(key) for key in ("caffemodel", "mean", "scale"))
     found = read_from_files(prototxt, graph, caffemodel, mean, scale)
     path = mean_file(prototxt, graph, mean)
     return {**found, "mean_file": file_sha256(path)} if path else found
 
 
-def _open_zoo(section: Mapping[str, Any], device: str | torch.device) -> Net:
+def _open_zoo(section: Section, device: str | torch.device) -> Net:
     if "caffemodel" not in section:
         fetch(find(section["zoo"]))
     return _open_caffe(with_zoo_files(section), device)
 
 
-def _describe_zoo(section: Mapping[str, Any]) -> NetDescription:
+def _describe_zoo(section: Section) -> NetDescription:
     """Known by what is published, so that a plan is the same before its weights are fetched."""
     entry = find(section["zoo"])
     settings = {key: str(value) for key, value in entry.settings.items()}
@@ -141,7 +161,7 @@ def _describe_zoo(section: Mapping[str, Any]) -> NetDescription:
     return _described(whole, entry.prototxt, left | _digests(section))
 
 
-def with_zoo_files(section: Mapping[str, Any]) -> Mapping[str, Any]:
+def with_zoo_files(section: Section) -> Section:
     """A section with the files, mean and blobs that the zoo knows, where it names one of its nets.
 
     Raises:
@@ -153,74 +173,86 @@ def with_zoo_files(section: Mapping[str, Any]) -> Mapping[str, Any]:
     return {**entry.settings, "caffemodel": str(weights_path(entry)), **section}
 
 
-def zoo_weights(section: Mapping[str, Any]) -> Path | None:
-    """Where the weights of a section's net are, or will be fetched to, if they are the zoo's.
+def published_weights(section: Section) -> WeightsFile | None:
+    """The weights of a section's net, if they are published ones, of the zoo, torchvision or timm.
 
     Raises:
-        UserError: the zoo has no net of that name.
+        UserError: none of that name are published.
     """
-    if "zoo" not in section or "caffemodel" in section:
-        return None
-    return weights_path(find(section["zoo"]))
+    return _form(section).source(section)
 
 
-def without_fetching(section: Mapping[str, Any]) -> Mapping[str, Any]:
+def without_fetching(section: Section) -> Section:
     """A section; or, if its weights would have to be fetched, the same net without weights.
 
     Raises:
-        UserError: the zoo has no net of that name.
+        UserError: no weights of that name are published.
     """
-    path = zoo_weights(section)
-    absent = path is not None and not path.exists()
-    return {**with_zoo_files(section), "caffemodel": None} if absent else section
+    weights = published_weights(section)
+    absent = weights is not None and not weights.path.exists()
+    return _form(section).without_weights(section) if absent else section
 
 
-def fetched_sha256(section: Mapping[str, Any]) -> dict[str, str]:
-    """{"caffemodel": digest of the weights that the zoo fetched for a section}, or nothing.
+def fetched_sha256(section: Section) -> dict[str, str]:
+    """{"caffemodel" or "weights": digest of what was fetched for a section}, or nothing.
 
     Raises:
         UserError: they cannot be read.
     """
-    path = zoo_weights(section)
-    return {"caffemodel": file_sha256(path)} if path else {}
+    weights = published_weights(section)
+    return {weights.key: file_sha256(weights.path)} if weights else {}
 
 
-def _digests(section: Mapping[str, Any]) -> dict[str, str]:
+def _digests(section: Section) -> dict[str, str]:
     paths = {key: section[key] for key in _FILE_KEYS if isinstance(section.get(key), str)}
     return {key: file_sha256(path) for key, path in paths.items()}
 
 
-def _open_module(section: Mapping[str, Any], device: str | torch.device) -> Net:
+def _zoo_weights(section: Section) -> WeightsFile | None:
+    if "caffemodel" in section:
+        return None
+    entry = find(section["zoo"])
+    how = f"{' and '.join(entry.checksums)} as published" if entry.checksums else "as recorded"
+    return WeightsFile("caffemodel", weights_path(entry), partial(fetch, entry), how)
+
+
+def _open_module(section: Section, device: str | torch.device) -> Net:
     from cnnpref.nets.pytorch.build import open_module  # takes time, which others save
 
     return open_module(section, device)
 
 
-def _describe_module(section: Mapping[str, Any]) -> NetDescription:
-    from cnnpref.nets.pytorch.build import builder_version, built_net
+def _describe_module(section: Section) -> NetDescription:
+    from cnnpref.nets.pytorch.build import built_net, digests, module_labels
 
-    files = {key: file_sha256(section[key]) for key in ("weights",) if key in section}
-    net, version = built_net(section), builder_version(section["torch"])
-    sha256 = {"builder": version, **files}
-    known = net.layers, net.input_shape, net.weight_counts(), sha256
-    return NetDescription(*known, net.maps, net.refused, unlisted=net.unlisted, random=net.random)
+    known, net, labels = digests(section), built_net(section), module_labels(section)
+    shapes, weights = net.layers, net.weight_counts()
+    named = shapes, net.input_shape, weights, known, net.maps, net.refused, labels
+    return NetDescription(*named, unlisted=net.unlisted, random=net.random)
+
+
+def _module_weights(section: Section) -> WeightsFile | None:
+    from cnnpref.nets.pytorch.published import find_published
+
+    found = find_published(section)
+    if found is None:
+        return None
+    return WeightsFile("weights", found.file.path, found.file.fetch, found.file.verified)
+
+
+def _module_without_weights(section: Section) -> Section:
+    from cnnpref.nets.pytorch.published import completed
+
+    return {key: value for key, value in completed(section).items() if key != "weights"}
 
 
 _FORMS = {
-    "prototxt": _Form(_open_caffe, _describe_caffe),
-    "zoo": _Form(_open_zoo, _describe_zoo),
-    "torch": _Form(_open_module, _describe_module),
+    "prototxt": _Form(_open_caffe, _describe_caffe, lambda _: None, dict),
+    "zoo": _Form(
+        _open_zoo,
+        _describe_zoo,
+        _zoo_weights,
+        lambda section: {**with_zoo_files(section), "caffemodel": None},
+    ),
+    "torch": _Form(_open_module, _describe_module, _module_weights, _module_without_weights),
 }
-
-
-def file_sha256(path: PathLike) -> str:
-    """The SHA-256 of a file, as hexadecimal digits.
-
-    Raises:
-        UserError: the file cannot be read.
-    """
-    try:
-        with Path(path).open("rb") as file:
-            return hashlib.file_digest(file, "sha256").hexdigest()
-    except OSError as error:
-        raise UserError(f"{path}: cannot be read: {error.strerror}; check the path") from None

@@ -124,7 +124,7 @@ def make_plan(config: Config, describe: Describe) -> Plan:
     """
     for method in config["methods"]:
         find_method(method)
-    nets = {name: describe(config[name]) for name in _sections(config)}
+    nets = {name: describe(config[name]) for name in sections(config)}
     net = nets["net"]
     origins = {method: _origin(config, nets, method) for method in config["methods"]}
     layers = {layer: settings or {} for layer, settings in _wanted_layers(config, net).items()}
@@ -155,9 +155,13 @@ def _check_number(config: Config, units: int) -> None:
         )
 
 
-def _sections(config: Config) -> list[str]:
-    """Those of the config whose nets make the images."""
-    method = next((m for m in config["methods"] if METHODS[m].needs_generator), None)
+def sections(config: Config) -> list[str]:
+    """Those of the config whose nets make the images: net and, if a method needs it, generator.
+
+    Raises:
+        UserError: a method is unknown, or needs a generator that is not given.
+    """
+    method = next((m for m in config["methods"] if find_method(m).needs_generator), None)
     if method and "generator" not in config:
         raise UserError(
             f"config: method {method!r} needs the key 'generator': a network that makes images"

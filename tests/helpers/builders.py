@@ -39,6 +39,9 @@ class Half(nn.Conv2d):
         super().__init__(3, 2, 3)
         self.half()
 
+def lazy():
+    return nn.Sequential(nn.LazyConv2d(8, 3), nn.ReLU(), nn.Flatten(), nn.LazyLinear(5))
+
 def fails():
     raise RuntimeError("no such luck\\nin this line")
 

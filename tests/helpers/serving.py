@@ -28,6 +28,7 @@ class Page:
         status: instead of 200.
         location: of a redirect.
         gate: an answer waits for it.
+        headers: further ones.
     """
 
     content: bytes = b""
@@ -38,6 +39,7 @@ class Page:
     status: int = 200
     location: str | None = None
     gate: Event | None = None
+    headers: dict[str, str] = field(default_factory=dict)
 
 
 @dataclass
@@ -82,9 +84,12 @@ class _Handler(BaseHTTPRequestHandler):
         self.send_response((416 if start >= len(page.content) else 206) if start else page.status)
         self._headers(page, start + shift, body)
         after = page.breaks.pop(0) if page.breaks else len(body)
-        self.wfile.write(body[:after])
-        request.sent = len(body[:after])
+        if self.command == "GET":
+            self.wfile.write(body[:after])
+            request.sent = len(body[:after])
         self.close_connection = True
+
+    do_HEAD = do_GET  # noqa: N815 - its name, as that of do_GET, is given
 
     def _start(self, page: Page) -> int:
         asked = re.fullmatch(r"bytes=(\d+)-", self.headers.get("Range", ""))
@@ -101,6 +106,8 @@ class _Handler(BaseHTTPRequestHandler):
             self.send_header("Content-Range", f"bytes {start}-{size - 1}/{size}")
         if page.etag:
             self.send_header("ETag", page.etag)
+        for name, value in page.headers.items():
+            self.send_header(name, value)
         if page.location:
             self.send_header("Location", page.location)
         self.end_headers()

@@ -8,7 +8,7 @@ from functools import cache
 from pathlib import Path
 
 from cnnpref.errors import UserError
-from cnnpref.nets import describe, zoo_weights
+from cnnpref.nets import describe, published_weights
 from cnnpref.planning import files
 from cnnpref.planning.config import resolve_config
 from cnnpref.planning.estimate import memory_mb, runtime_minutes
@@ -20,8 +20,8 @@ from cnnpref.results.discard import discard_damaged
 try:
     settings = resolve_config(config, Path(["run", *workflow.configfiles][-1]).stem)
     plan = make_plan(settings, describe)
-    sections = {name: settings[name] for name in ("net", "generator") if name in settings}
-    weights = {name: path for name in sections if (path := zoo_weights(sections[name]))}
+    found = {name: published_weights(settings[name]) for name in plan.nets}
+    weights = {name: file.path for name, file in found.items() if file}
 except UserError as error:
     sys.exit(f"cnnpref: {error}")
 
@@ -42,10 +42,6 @@ wildcard_constraints:
     method="[^/-]+",
     key="[0-9a-f]{8}",
     unit="[0-9]+",
-
-
-# What the zoo has to fetch: {name of the file of weights: name of the net in the zoo}.
-names_of_weights = {path.name: sections[section]["zoo"] for section, path in weights.items()}
 
 
 def below(pattern):
@@ -74,7 +70,7 @@ def lost_units():
 
 
 def weights_for(series):
-    """The files of weights that a series needs from the zoo."""
+    """The files of published weights that a series needs."""
     return [str(weights[section]) for section in series.origin if section in weights]
 
 

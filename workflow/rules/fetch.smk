@@ -1,22 +1,23 @@
-# Weights of the zoo are fetched once, into the cache folder that all runs share.
-if weights:
+# Published weights are fetched once, into caches that all runs share, on the machine that submits.
+for section, path in weights.items():
 
     # update() keeps an existing file: if the rule is forced to run, the job only verifies it.
-    rule fetch:
+    rule:
+        name:
+            f"fetch_{section}"
         output:
-            update(f"{next(iter(weights.values())).parent}/{{weights}}"),
+            update(str(path)),
         log:
-            below(files.FETCH_LOG),
-        wildcard_constraints:
-            weights="|".join(map(re.escape, names_of_weights)),
+            below(files.FETCH_LOG).format(weights=path.name),
         localrule: True
         conda:
             "../../environment.yml"
         resources:
             gpu=0,
         params:
-            name=lambda wildcards: names_of_weights[wildcards.weights],
+            config=as_read,
+            section=section,
         message:
-            "weights of {params.name}"
+            "weights of the {params.section}"
         shell:
-            "cnnpref fetch {params.name:q} > {log:q} 2>&1"
+            "cnnpref fetch --config {params.config:q} --section {params.section} > {log:q} 2>&1"

@@ -154,7 +154,9 @@ def load_caffe(
     space = input_space(prototxt, graph, mean, scale)
     load_weights(graph, caffemodel, place)
     graph.constants = {value: x.to(place) for value, x in graph.constants.items()}
-    return CaffeNet(graph, space, place)
+    net = CaffeNet(graph, space, place)
+    net.makes = None if mean is None and scale is None else space
+    return net
 
 
 def read_graph(

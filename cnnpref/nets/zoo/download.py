@@ -44,7 +44,8 @@ class PartialFile:
     date of its file, that this is still the one whose beginning we have.
     """
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, home: str = "CNNPREF_HOME") -> None:
+        self.home = home  # the environment variable that names its folder
         self.path = path.with_name(f"{path.name}.part")
         self._note = path.with_name(f"{path.name}.part.json")
 
@@ -94,7 +95,7 @@ def download(address: str, part: PartialFile) -> None:
         except OSError as error:
             raise UserError(
                 f"cannot write {part.path}: {error.strerror or error};"
-                " make room, or name another folder in CNNPREF_HOME"
+                f" make room, or name another folder in {part.home}"
             ) from None
 
 

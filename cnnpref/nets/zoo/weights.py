@@ -5,12 +5,12 @@ from __future__ import annotations
 import hashlib
 import logging
 import os
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from pathlib import Path
 
 from cnnpref.atomic import replacing
 from cnnpref.errors import UserError
+from cnnpref.nets.zoo.alone import alone_with
 from cnnpref.nets.zoo.archive import UnfitError, unpack
 from cnnpref.nets.zoo.registry import Entry, read_zoo
 
@@ -43,35 +43,11 @@ def fetch(entry: Entry) -> Path:
     path = weights_path(entry)
     if not path.exists():
         source = path.with_name(entry.archive or entry.weights)
-        with _alone_with(source):
+        with alone_with(source):
             if not path.exists():
                 _obtain(entry, source, path)
     _verify(entry, path)
     return path
-
-
-@contextmanager
-def _alone_with(path: Path) -> Iterator[None]:
-    """No other process fetches that file meanwhile."""
-    from filelock import FileLock, Timeout
-
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        lock = FileLock(path.with_name(f".{path.name}.lock"))
-        try:
-            lock.acquire(blocking=False)
-        except Timeout:
-            log.info("waiting for another process that fetches %s", path.name)
-            lock.acquire()
-    except OSError as error:
-        raise UserError(
-            f"cannot write into {path.parent}: {error.strerror or error};"
-            " fix that, or name another folder in CNNPREF_HOME"
-        ) from None
-    try:
-        yield
-    finally:
-        lock.release()
 
 
 def _obtain(entry: Entry, source: Path, path: Path) -> None:
