@@ -14,7 +14,7 @@ from torch import Tensor
 
 from cnnpref.ascent.malloc import held_memory
 from cnnpref.ascent.objective import Objective
-from cnnpref.ascent.solution import Solution
+from cnnpref.ascent.solution import Solution, look_alike
 from cnnpref.ascent.task import Initial, Moment, Scene, Task
 from cnnpref.ascent.variables import Draws, Generator
 from cnnpref.errors import UserError
@@ -42,7 +42,8 @@ def maximise(
 ) -> Solution:
     """The images that the objective's units prefer, one per row of the objective.
 
-    A row's result depends on net, target, method, options and seed alone, not on the batch.
+    A row's result depends on net, target, method, options and seed alone, not on the batch. Rows
+    that get nowhere start anew from noise of their own, as often as the options say.
 
     Args:
         net: the network, or a live pycaffe net.
@@ -51,7 +52,8 @@ def maximise(
         options: of the method, see `resolve`; None is the preset for the kind of target.
         seeds: one for all rows, or one per row; with the target it seeds the row's own stream.
         generator: makes the images, for the methods dgn_*.
-        initial: where to start, one per row: RGB images (H, W, 3) 0..255, or generator features.
+        initial: where to start, one per row: RGB images (H, W, 3) 0..255, or generator features;
+            rows that have a gradient there, but are stuck, stay.
         draws: random sources to use in place of the rows' own streams, one per row.
         observe: called after each iteration or evaluation.
         faithful: compute what Caffe computes, to its last digits: its kernels instead of the
@@ -69,6 +71,9 @@ def maximise(
     net, chosen = as_net(net), find_method(method)
     _ = net.image_size  # it takes images
     options = _options(chosen, options, net, objective)
+    failed = {Status.ZERO_GRADIENT}
+    if options.revive == "all" and initial is None:
+        failed.add(Status.STUCK)
     if initial is None and (image := chosen.initial(options)) is not None:
         initial = [image] * len(objective)
     each = [seeds] * len(objective) if isinstance(seeds, int) else list(seeds)
@@ -84,14 +89,30 @@ def maximise(
             check_readout(net, objective.layer, readout, len(objective))
         company = not faithful and draws is None
         solution = _solve(chosen, options, task, company, observe)
-        for attempt in range(1, options.retries + 1):
-            dead = [row for row, s in enumerate(solution.status) if s == Status.ZERO_GRADIENT]
-            if dead:
-                again = objective.rows(dead)
-                sources = _streams(again, [each[row] for row in dead], attempt)
-                retry = Task(net, again, readout.rows(dead), variables, sources)
-                solution.replace(dead, _solve(chosen, options, retry, True))
+        _start_anew(solution, chosen, options, task, each, failed)
     return solution
+
+
+def _start_anew(
+    solution: Solution,
+    method: Method[Any],
+    options: Options,
+    task: Task,
+    seeds: Sequence[int],
+    failed: set[Status],
+) -> None:
+    """Put other attempts, from noise, in the place of the rows that failed so."""
+    awake = options.revive == "all"
+    for attempt in range(1, options.retries + 1):
+        rows = [row for row, status in enumerate(solution.status) if status in failed]
+        if not rows:
+            break
+        objective, readout = task.objective.rows(rows), task.readout.rows(rows)
+        draws = _streams(objective, [seeds[row] for row in rows], attempt)
+        retry = Task(task.net, objective, readout, task.variables, draws, awake=awake)
+        solution.replace(rows, _solve(method, options, retry, True))
+        if awake:  # where no gradient was found even so, there is none
+            failed = failed - {Status.ZERO_GRADIENT}
 
 
 def _options(
@@ -158,13 +179,19 @@ def _solution(task: Task, optimum: Optimum) -> Solution:
     is_better = worth > best_worth
     better = torch.where(per_row(is_better, optimum.x), optimum.x, optimum.best)
     traces = optimum.values.cpu().numpy()
+    images = task.variables.images(optimum.x)
+    still = look_alike(task.variables.images(task.begun), images)
     return Solution(
-        images=task.variables.images(optimum.x),
+        images=images,
         images_best=task.variables.images(better),
         activations=[trace[~np.isnan(trace)] for trace in traces],
         scores=last.cpu().numpy(),
         scores_best=torch.where(is_better, last, best).cpu().numpy(),
-        status=optimum.status,
+        status=[
+            Status.STUCK if status == Status.OK and is_still else status
+            for status, is_still in zip(optimum.status, still, strict=True)
+        ],
+        earlier=[()] * len(images),
         latents=task.variables.latents(optimum.x),
         importance=_bytes(task.importance),
     )

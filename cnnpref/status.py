@@ -15,6 +15,7 @@ class Status(StrEnum):
 
     OK = "ok"
     ZERO_GRADIENT = "zero-gradient"  # the start gave no gradient: nothing moved
+    STUCK = "stuck"  # a gradient, but the image never moved, or the activation never rose
     DIVERGED = "diverged"  # not finite any more: stopped at the last finite iterate
 
     @property

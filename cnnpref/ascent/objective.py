@@ -43,6 +43,7 @@ class Objective:
         units: Sequence[int],
         position: str | int | Sequence[int] = "center",
         weight: float = 1.0,
+        sign: int = 1,
     ) -> Objective:
         """One unit per image.
 
@@ -53,6 +54,7 @@ class Objective:
             position: in a layer with a map "center", (y, x), a token ..., see `UnitMap`; or "all"
                 for the sum over the map.
             weight: multiplies the activation.
+            sign: 1; or -1: the images that the units like least.
 
         Raises:
             UserError: the layer, a unit or the position does not exist.
@@ -68,7 +70,7 @@ class Objective:
         offsets = torch.tensor(_offsets(layer, where, position))
         index = where.index(torch.tensor(list(units), dtype=torch.long)[:, None], offsets)
         ones = torch.ones(index.shape)
-        return cls(layer, where.shape, index, weight * ones, ones).to(net.device)
+        return cls(layer, where.shape, index, sign * weight * ones, ones).to(net.device)
 
     @classmethod
     def masks(

@@ -23,6 +23,7 @@ class Solution:
         activations: the trace of each unit, one float32 per evaluation, before the update.
         scores, scores_best: activation of `images` and of `images_best` as they are, (B,).
         status: one per unit.
+        earlier: the statuses of each unit's attempts before this one.
         latents: last iterates in the generator's input space, (B, ...), or None.
         importance: how much each pixel mattered, uint8 (B, H, W), 255 is most; or None.
     """
@@ -33,6 +34,7 @@ class Solution:
     scores: npt.NDArray[np.float32]
     scores_best: npt.NDArray[np.float32]
     status: list[Status]
+    earlier: list[tuple[Status, ...]]
     latents: npt.NDArray[np.float32] | None = None
     importance: npt.NDArray[np.uint8] | None = None
 
@@ -47,8 +49,19 @@ class Solution:
         return Solution(**cut)
 
     def replace(self, rows: Sequence[int], other: Solution) -> None:
-        """Put the rows of another solution in the place of these rows."""
+        """Put the rows of another attempt in the place of these rows."""
+        before = [(*self.earlier[row], self.status[row]) for row in rows]
         for name, value in vars(self).items():
             for place, row in enumerate(rows):
                 if value is not None:
                     value[row] = getattr(other, name)[place]
+        for row, statuses in zip(rows, before, strict=True):
+            self.earlier[row] = statuses
+
+
+def look_alike(
+    some: npt.NDArray[np.float32], others: npt.NDArray[np.float32]
+) -> npt.NDArray[np.bool_]:
+    """Of which images (B, H, W, C) no value differs by a grey level, within 0..255; (B,)."""
+    pairs = zip(some, others, strict=True)
+    return np.array([np.abs(a.clip(0, 255) - b.clip(0, 255)).max() < 1 for a, b in pairs])

@@ -12,6 +12,7 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
+from cnnpref.ascent.awakening import awaken
 from cnnpref.ascent.objective import Objective
 from cnnpref.ascent.variables import Draws, Features, Generator, Pixels, Variables
 from cnnpref.errors import UserError
@@ -86,6 +87,8 @@ class Task:
     Attributes:
         draws: the random source of each row.
         variables: what varies.
+        awake: rows without gradient start where they have one, if there is such a place.
+        begun: where the rows started, within the variables' bounds, (B, ...); after `start`.
         importance: a method may leave here where in its image each row's activation comes from,
             (B, H, W) in 0..1.
     """
@@ -98,9 +101,12 @@ class Task:
         variables: Variables,
         draws: Sequence[Draws],
         initial: Initial = None,
+        awake: bool = False,
     ) -> None:
         self.net, self.objective, self.readout = net, objective, readout
         self.variables, self.draws, self.initial = variables, draws, initial
+        self.awake = awake
+        self.begun = torch.empty(0)
         self.watch: Observe | None = None
         self.importance: Tensor | None = None
         self._whole = self._part = tuple(range(len(objective))), objective, readout
@@ -110,7 +116,7 @@ class Task:
         initial = None if self.initial is None else [*self.initial, *self.initial]
         draws = [*self.draws, *deepcopy(list(self.draws))]
         objective, readout = self.objective.rows([0, 0]), self.readout.rows([0, 0])
-        return Task(self.net, objective, readout, self.variables, draws, initial)
+        return Task(self.net, objective, readout, self.variables, draws, initial, self.awake)
 
     def watched(self, observe: Callable[[Moment], None], updated: bool, rows: int) -> None:
         """Let an observer see the first rows: updated variables, or those last evaluated."""
@@ -124,7 +130,12 @@ class Task:
 
     def start(self) -> Tensor:
         """Where the rows start, (B, ...)."""
-        return self.variables.start(self.draws, self.initial)
+        x = self.variables.start(self.draws, self.initial)
+        bounds = self.variables.lower, self.variables.upper
+        if self.awake:
+            x = awaken(x, lambda x: self.evaluate(x, range(len(x))).gradient, bounds)
+        self.begun = x.clamp(*bounds)
+        return x
 
     def noise_norms(self) -> Tensor:
         """The norm of a noise image of each row, (B,)."""

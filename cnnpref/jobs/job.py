@@ -111,7 +111,7 @@ def _is_valid(series: Series, unit: int) -> bool:
 
 def _maximise(nets: Nets, series: Series, units: Sequence[int]) -> Solution:
     weight = series.options.feature_weight
-    objective = Objective.units(nets.net, series.layer, units, series.position, weight)
+    objective = Objective.units(nets.net, series.layer, units, series.position, weight, series.sign)
     generator = nets.generator if series.how.needs_generator else None
     with _Progress(series) as progress:
         return maximise(
@@ -159,6 +159,7 @@ def _common_attributes(series: Series, nets: Nets, seconds: float) -> dict[str, 
         "sha256": nets.origin(series),
         "layer": series.layer,
         "position": series.position,
+        "sign": series.sign,
         "receptive_field": net.receptive_field(series.layer, where),
         "method": series.method,
         "options": asdict(series.options),
@@ -187,12 +188,19 @@ def _result(solution: Solution, row: int, attributes: dict[str, Any]) -> UnitRes
         {
             **attributes,
             "status": str(solution.status[row]),
+            **_attempts(solution.earlier[row]),
             "score": float(solution.scores[row]),
             "score_best": float(solution.scores_best[row]),
         },
         None if solution.latents is None else solution.latents[row],
         None if solution.importance is None else solution.importance[row],
     )
+
+
+def _attempts(earlier: Sequence[Status]) -> dict[str, Any]:
+    """How often a unit was tried, and how the attempts before the last went."""
+    told = {"attempts_status": [str(status) for status in earlier]} if earlier else {}
+    return {"attempts": len(earlier) + 1, **told}
 
 
 def _write(series: Series, result: UnitResult) -> str | None:

@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from cnnpref.methods.base import Method, schedule
-from cnnpref.methods.options import NUMBER, Choice, Options, Whole, option
+from cnnpref.methods.options import NUMBER, ONE_START, Choice, Options, Whole, option
 
 if TYPE_CHECKING:
     from cnnpref.ascent.task import Scene, Task
@@ -50,7 +50,7 @@ class DgnGd(Method[DgnGdOptions]):
             **{"decay_start": 0.001, "decay_end": 0.001},
         },
         "higher": {"feature_weight": 10.0},
-        "reference": {},
+        "reference": ONE_START,
     }
     needs_generator = True
     is_stretched = True

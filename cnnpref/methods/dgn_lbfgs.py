@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from cnnpref.methods.lbfgs import QuasiNewton, QuasiNewtonOptions
+from cnnpref.methods.options import ONE_START
 
 if TYPE_CHECKING:
     from cnnpref.ascent.task import Scene
@@ -23,7 +24,7 @@ class DgnLbfgs(QuasiNewton[DgnLbfgsOptions]):
     presets: ClassVar[dict[str, dict[str, Any]]] = {
         "lower": {"maxiter": 200, "feature_weight": 0.05},
         "higher": {"maxiter": 500, "feature_weight": 10.0},
-        "reference": {"solver": "scipy"},
+        "reference": {**ONE_START, "solver": "scipy"},
     }
     needs_generator = True
 

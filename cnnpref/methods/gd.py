@@ -11,6 +11,7 @@ from cnnpref.geometry import grown
 from cnnpref.methods.base import Method, schedule
 from cnnpref.methods.options import (
     NUMBER,
+    ONE_START,
     PERCENT,
     SWITCH,
     Choice,
@@ -122,7 +123,7 @@ class Gd(Method[GdOptions]):
 
     name = "gd"
     options = GdOptions
-    presets = {"lower": _LOWER, "higher": {**_LOWER, "jitter_size": 32}, "reference": {}}  # noqa: RUF012
+    presets = {"lower": _LOWER, "higher": {**_LOWER, "jitter_size": 32}, "reference": ONE_START}  # noqa: RUF012
     shows_update = True
     is_stretched = True
     bytes_per_variable = 64

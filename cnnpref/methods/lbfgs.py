@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
 
 from cnnpref.methods.base import Method
-from cnnpref.methods.options import Choice, Colour, Options, Whole, option
+from cnnpref.methods.options import ONE_START, Choice, Colour, Options, Whole, option
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -86,7 +86,7 @@ class Lbfgs(QuasiNewton[LbfgsOptions]):
     presets: ClassVar[dict[str, dict[str, Any]]] = {
         "lower": {"maxiter": 50, "initial_image": _BLACK},
         "higher": {"maxiter": 500, "initial_image": _BLACK, "feature_weight": 10.0},
-        "reference": {"solver": "scipy"},
+        "reference": {**ONE_START, "solver": "scipy"},
     }
 
     def initial(self, options: LbfgsOptions) -> tuple[float, float, float] | None:

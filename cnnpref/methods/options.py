@@ -177,7 +177,21 @@ class Options:
     """What every method has."""
 
     feature_weight: float = option(1.0, NUMBER, "what the unit's activation is multiplied with")
-    retries: int = option(0, Whole(0), "how often a unit without gradient starts anew, at random")
+    retries: int = option(
+        3, Whole(0), "how often a unit without gradient, or a stuck one, starts anew, at random"
+    )
+    revive: str = option(
+        "all",
+        Choice(("dead", "all")),
+        "which units start anew: `dead`, those without gradient; or `all`: stuck ones, too, and"
+        " where random values have no gradient either, it is let through ReLUs that are shut until"
+        " they have one",
+        neutral="dead",
+    )
+
+
+ONE_START: dict[str, Any] = {"retries": 0, "revive": "dead"}
+"""Of `Options`: a unit stays where its only start led, as with the original."""
 
 
 def keyed(options: Options) -> dict[str, Any]:

@@ -180,6 +180,7 @@ class _Run:
         chances = [[self.views.draw(each) for _ in draws] for each in task.draws]
         self.chances = np.array(chances).swapaxes(0, 1)  # (steps, B, 5)
         noisy = chosen.weight_noise_start or chosen.weight_noise_end or options.dropout
+        self.objective = task.objective
         layer = task.objective.layer
         self.weights = WeightNoise(task.net, layer, options.dropout) if noisy else None
         self.score = _objective(options.objective, task)
@@ -207,7 +208,8 @@ class _Run:
         gradient, sensitivity = torch.autograd.grad(-score.sum(), [x, images])
         size = sensitivity.abs().mean(1)
         self.sensitivity = size if self.sensitivity is None else self.sensitivity + size
-        return Evaluation(activation, -score.detach(), gradient, activation)
+        worth = self.objective.worth(own, activation)
+        return Evaluation(activation, -score.detach(), gradient, worth)
 
     def gate(self, t: int) -> Tensor | None:
         """From coarse to fine."""
@@ -253,10 +255,13 @@ Score = Callable[["Tensor"], tuple["Tensor", "Tensor", "Tensor"]]
 
 def _objective(name: str, task: Task) -> Score:
     """Targets that are not one channel each have no mates to compare with: their activation."""
+    import torch
+
     from cnnpref.ascent.contrast import Channels
 
     channels = None if name == "activation" else Channels.of(task.net, task.objective)
     weight, count = task.objective.weight[:, 0], task.objective.index.shape[1]
+    sign = torch.where(weight < 0, -1.0, 1.0)  # a unit driven down is to be below its mates
 
     def alone(net_input: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         score, activation = task.score(net_input)
@@ -264,10 +269,10 @@ def _objective(name: str, task: Task) -> Score:
 
     def among(net_input: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         assert channels
-        means = channels(net_input)
+        means = sign[:, None] * channels(net_input)
         own = channels.of_target(means)
         ahead = channels.margin(means) if name == "margin" else channels.lead(means)
-        return weight * ahead, weight * own, count * own.detach()
+        return weight.abs() * ahead, weight.abs() * own, sign * count * own.detach()
 
     return among if channels else alone
 

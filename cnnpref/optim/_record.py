@@ -8,8 +8,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from cnnpref.optim.problem import Observe, Optimum
-from cnnpref.status import Status
+from cnnpref.optim.problem import Observe, Optimum, status_of
 
 
 class Record:
@@ -26,7 +25,8 @@ class Record:
         self._traces: list[list[float]] = [[] for _ in x]
         self._peak = [-math.inf] * len(x)
         self._activations = [math.nan] * len(x)
-        self._moved, self._finite = [False] * len(x), [True] * len(x)
+        self._finite = [True] * len(x)
+        self._driven, self._risen = [False] * len(x), [False] * len(x)
 
     def add(
         self,
@@ -56,9 +56,10 @@ class Record:
             seen = (activations[place], losses[place], slopes[place])
             self._finite[row] &= all(map(math.isfinite, seen))
             if self._finite[row]:
-                self._moved[row] |= slopes[place] != 0
+                self._driven[row] |= slopes[place] != 0
                 self._traces[row].append(activations[place])
                 if worths[place] > self._peak[row]:
+                    self._risen[row] |= len(self._traces[row]) > 1
                     self._peak[row] = worths[place]
                     better.append(place)
         self._best[[rows[place] for place in better]] = x[better]
@@ -80,10 +81,9 @@ class Record:
         values = torch.full((len(x), max(map(len, self._traces), default=0)), torch.nan)
         for row, trace in enumerate(self._traces):
             values[row, : len(trace)] = torch.tensor(trace)
-        statuses = [
-            Status.DIVERGED if not finite else Status.OK if moved else Status.ZERO_GRADIENT
-            for finite, moved in zip(self._finite, self._moved, strict=True)
-        ]
+        counts = map(len, self._traces)
+        states = zip(self._finite, self._driven, self._risen, counts, strict=True)
+        statuses = [status_of(*each) for each in states]
         last = x.clone()
         lost = [row for row, finite in enumerate(self._finite) if not finite]
         last[lost] = self._best[lost]

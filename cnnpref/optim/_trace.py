@@ -5,38 +5,40 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from cnnpref.optim.problem import Optimum
-from cnnpref.status import Status
+from cnnpref.optim.problem import Evaluation, Optimum, status_of
 
 
 class Trace:
-    """Values of every row, and whether it is finite and has ever had a gradient."""
+    """Values of every row; whether it is finite, ever had a gradient, and ever rose."""
 
     def __init__(self, x: Tensor, iterations: int) -> None:
         self.values = torch.full((len(x), iterations), torch.nan, device=x.device)
         self.finite = torch.ones(len(x), dtype=torch.bool, device=x.device)
-        self.moved = torch.zeros_like(self.finite)
+        self.driven, self.better, self.risen = (torch.zeros_like(self.finite) for _ in range(3))
+        self.peak = torch.full((len(x),), -torch.inf, device=x.device)
 
-    def add(self, t: int, values: Tensor, size: Tensor, more: Tensor | None = None) -> Tensor:
+    def add(self, t: int, found: Evaluation, size: Tensor, more: Tensor | None = None) -> Tensor:
         """Take down iteration t; say which rows still run, (B,).
 
         Args:
             t: the iteration.
-            values: of each row, (B,).
+            found: of each row.
             size: of each row's gradient, (B,).
             more: which rows are to go on, as far as the caller knows.
         """
-        self.finite = self.finite & values.isfinite() & size.isfinite()
-        self.moved = self.moved | (size > 0)
+        self.finite = self.finite & found.activation.isfinite() & size.isfinite()
+        self.driven = self.driven | (size > 0)
         running = self.finite if more is None else self.finite & more
-        self.values[:, t] = torch.where(running, values, torch.nan)
+        self.values[:, t] = torch.where(running, found.activation, torch.nan)
+        self.better = running & (found.worth > self.peak)
+        self.peak = torch.where(self.better, found.worth, self.peak)
+        if t:
+            self.risen = self.risen | self.better
         return running
 
     def optimum(self, x: Tensor, best: Tensor) -> Optimum:
         """What an optimiser returns of its last and its best iterates."""
-        states = zip(self.finite.tolist(), self.moved.tolist(), strict=True)
-        statuses = [
-            Status.DIVERGED if not finite else Status.OK if moved else Status.ZERO_GRADIENT
-            for finite, moved in states
-        ]
+        states = zip(self.finite.tolist(), self.driven.tolist(), self.risen.tolist(), strict=True)
+        count = self.values.shape[1]
+        statuses = [status_of(*each, evaluations=count) for each in states]
         return Optimum(x, best, self.values, statuses)

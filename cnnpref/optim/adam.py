@@ -49,7 +49,7 @@ def minimise(
     for t in range(count):
         found = evaluate(x, t)
         size = found.gradient.flatten(1).abs().amax(1)
-        running = trace.add(t, found.activation, size)
+        running = trace.add(t, found, size)
         mean.lerp_(found.gradient, 1 - _FIRST)
         square.mul_(_SECOND).addcmul_(found.gradient, found.gradient, value=1 - _SECOND)
         root = (square / (1 - _SECOND ** (t + 1))).sqrt_().add_(_LEAST)

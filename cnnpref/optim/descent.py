@@ -165,16 +165,13 @@ class _Best(Trace):
 
     def __init__(self, x: Tensor, iterations: int, patience: int) -> None:
         super().__init__(x, iterations)
-        self.patience = patience
-        self.best, self.peak = x.clone(), torch.full((len(x),), -torch.inf, device=x.device)
-        self.risen = torch.zeros_like(self.peak)  # iteration of the highest value
+        self.patience, self.best = patience, x.clone()
+        self.summit = torch.zeros_like(self.peak)  # iteration of the highest value
 
     def add_iterate(self, t: int, x: Tensor, found: Evaluation, size: Tensor) -> Tensor:
         """Take down iteration t; say which rows still run, (B,)."""
-        rising = self.risen + self.patience >= t if self.patience else None
-        running = self.add(t, found.activation, size, rising)
-        better = running & (found.worth > self.peak)
-        self.peak = torch.where(better, found.worth, self.peak)
-        self.risen = torch.where(better, t, self.risen)
-        _overwrite(self.best, better, x)
+        rising = self.summit + self.patience >= t if self.patience else None
+        running = self.add(t, found, size, rising)
+        self.summit = torch.where(self.better, t, self.summit)
+        _overwrite(self.best, self.better, x)
         return running

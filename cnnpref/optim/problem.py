@@ -51,6 +51,22 @@ Observe = Callable[[int, Tensor, Tensor], None]
 """(number of iterations or evaluations so far, variables (B, ...), activations (B,))."""
 
 
+def status_of(finite: bool, driven: bool, risen: bool, evaluations: int) -> Status:
+    """How the optimisation of a row went.
+
+    Args:
+        finite: all of its values and gradients were.
+        driven: some gradient of it was not 0.
+        risen: a later evaluation was worth more than the first.
+        evaluations: how many there were; after a single one nothing could have risen.
+    """
+    if not finite:
+        return Status.DIVERGED
+    if not driven:
+        return Status.ZERO_GRADIENT
+    return Status.OK if risen or evaluations == 1 else Status.STUCK
+
+
 def per_row(values: Tensor, like: Tensor) -> Tensor:
     """(B,) as (B, 1, ..., 1), to combine with `like`."""
     return values.reshape(-1, *(1,) * (like.ndim - 1))

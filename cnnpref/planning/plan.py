@@ -234,6 +234,7 @@ def _series(
 ) -> Series:
     where = net.maps[layer]
     position = select_position(layer, where, settings.get("position", "center"))
+    sign = settings.get("sign", 1)
     preset = settings.get("preset") or METHODS[method].default_preset(where.units_first, position)
     chosen = _options(config, layer, settings, method, preset)
     digest = _digest(
@@ -244,11 +245,12 @@ def _series(
         options=keyed(chosen),
         seed=seed,
         **({"axis": where.axis} if where.axis else {}),
+        **({"sign": sign} if sign != 1 else {}),  # it came later than the first results
     )
     folder = _folder(config) / UNITS.format(layer=escape(layer), method=method, key=digest[:8])
     name = method if seed == config["seed"] else f"{method}-seed{seed}"
     return Series(
-        layer, method, name, units, position, chosen, seed, origin, digest, folder, labels
+        layer, method, name, units, position, chosen, seed, origin, digest, folder, labels, sign
     )
 
 

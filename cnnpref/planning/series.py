@@ -29,6 +29,7 @@ class Series:
         digest: hexadecimal sha256 over all that determines these images, but the unit.
         folder: where the unit files lie; its name ends in the first 8 digits of the digest.
         labels: of all units of the layer, or (); images and paths do not depend on them.
+        sign: 1; or -1 for the images that the units like least.
     """
 
     layer: str
@@ -42,6 +43,7 @@ class Series:
     digest: str
     folder: Path
     labels: tuple[str, ...] = ()
+    sign: int = 1
 
     @property
     def how(self) -> Method[Any]:

@@ -16,7 +16,7 @@ from cnnpref.atomic import PatientFile
 
 FORMAT_VERSION = 1
 FORMAT = ("format", "format_version")
-JSON = ("options", "versions", "sha256")
+JSON = ("options", "versions", "sha256", "attempts_status")
 
 
 @contextmanager

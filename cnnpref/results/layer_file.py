@@ -26,12 +26,14 @@ from cnnpref.results.hdf5 import (
     reason_of,
     write_attributes,
 )
-from cnnpref.results.unit_file import ARRAYS, demand_unit, read_unit
+from cnnpref.results.unit_file import ARRAYS, LATER, demand_unit, read_unit
 from cnnpref.status import Status
 
 LAYER_FORMAT = "cnnpref layer"
-_COMMON = ("net", "sha256", "layer", "position", "method", "options", "digest")  # to a series
-_ROW = ("unit", "score", "score_best", "seed", "status", "receptive_field")
+_COMMON = (  # to a series
+    *("net", "sha256", "layer", "position", "sign", "method", "options", "digest"),
+)
+_ROW = ("unit", "score", "score_best", "seed", "status", "attempts", "receptive_field")
 
 
 @dataclass(frozen=True)
@@ -43,6 +45,7 @@ class Row:
     score_best: float
     seed: int
     status: Status
+    attempts: int
     receptive_field: Box
     activation: Array
     label: str = ""
@@ -52,9 +55,10 @@ def collect(path: Path, series: Sequence[Series]) -> None:
     """Stack the unit files of a layer into one file, with a group for each series, by its name.
 
     A group of U units whose longest trace has T values holds `unit`, `status`, `score`,
-    `score_best`, `seed`, `evaluations` (U,), `receptive_field` (U, 4), `activation` (U, T) padded
-    with NaN, `image` and `image_best` (U, H, W, C); `latent` (U, ...) and `importance` (U, H, W)
-    if the method has them; `label` (U,), texts, if the layer has labels: those of the series.
+    `score_best`, `seed`, `attempts`, `evaluations` (U,), `receptive_field` (U, 4), `activation`
+    (U, T) padded with NaN, `image` and `image_best` (U, H, W, C); `latent` (U, ...) and
+    `importance` (U, H, W) if the method has them; `label` (U,), texts, if the layer has labels:
+    those of the series.
 
     Raises:
         UserError: a unit file is missing or invalid, or the operating system refused to write.
@@ -89,6 +93,11 @@ class MethodData:
         method = METHODS.get(self.attributes["method"])
         return method is not None and method.is_stretched
 
+    @property
+    def is_suppressed(self) -> bool:
+        """Whether its images are those that the units like least."""
+        return bool(self.attributes.get("sign", LATER["sign"]) < 0)
+
     def rows(self) -> list[Row]:
         """The units in the order of the file, without their images."""
         numbers = [self._group[n][()].tolist() for n in ("unit", "score", "score_best", "seed")]
@@ -96,7 +105,8 @@ class MethodData:
         fields = map(tuple, self._group["receptive_field"][()].tolist())
         traces = zip(self._group["activation"][()], self._group["evaluations"][()], strict=True)
         activation = [trace[:count] for trace, count in traces]
-        columns = *numbers, status, fields, activation, self._labels(len(activation))
+        how = status, self._attempts()
+        columns = *numbers, *how, fields, activation, self._labels(len(activation))
         return [Row(*row) for row in zip(*columns, strict=True)]
 
     def _labels(self, count: int) -> list[str]:
@@ -104,6 +114,12 @@ class MethodData:
             return [""] * count
         labels: list[str] = self._group["label"].asstr()[()].tolist()
         return labels
+
+    def _attempts(self) -> list[int]:
+        if "attempts" not in self._group:  # in files of older versions
+            return [LATER["attempts"]] * len(self._group["unit"])
+        found: list[int] = self._group["attempts"][()].tolist()
+        return found
 
     def image(self, index: int) -> Array:
         """The last iterate of the unit in that row, float32 (H, W, 3)."""
@@ -131,7 +147,7 @@ def open_layer(path: Path) -> Iterator[dict[str, MethodData]]:
 def _read_row(path: Path, digest: str) -> Row:
     demand_unit(path, digest)
     with open_file(path) as file:
-        attributes = file.attrs
+        attributes = {**LATER, **file.attrs}
         told = {name: decode(name, attributes[name]) for name in _ROW}
         told["status"] = Status(told["status"])
         return Row(**told, activation=file["activation"][()])

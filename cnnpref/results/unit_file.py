@@ -28,6 +28,7 @@ ATTRIBUTES = (
     *("net", "sha256", "layer", "unit", "position", "receptive_field", "method", "options", "seed"),
     *("status", "score", "score_best", "versions", "device", "seconds", "digest"),
 )
+LATER = {"sign": 1, "attempts": 1}  # attributes that older files lack, and what holds there
 REQUIRED = ("image", "image_best", "activation")  # arrays of every unit file
 ARRAYS: dict[str, type[np.generic]] = {
     **dict.fromkeys((*REQUIRED, "latent"), np.float32),
@@ -46,7 +47,9 @@ class UnitResult:
         attributes: a value for each name in `ATTRIBUTES`: `options`, `versions` and `sha256` are
             dicts that JSON can hold, `receptive_field` is (top, left, bottom, right) in pixels,
             half open; the others are strings or numbers, or tuples of integers. Also `label`, where
-            the unit had one when its image was made.
+            the unit had one when its image was made; `sign` (-1: the image that the unit likes
+            least); `attempts`, and where there were several `attempts_status`, how those before
+            the last went.
         latent: the last iterate in the generator's input space, float32, or None.
         importance: how much each pixel mattered, uint8 (H, W), 255 is most; or None.
     """
@@ -84,7 +87,7 @@ def read_unit(path: Path) -> UnitResult:
     demand_unit(path)
     with open_file(path) as file:
         arrays = {name: file[name][()] for name in ARRAYS if name in file}
-        return UnitResult(**arrays, attributes=read_attributes(file))
+        return UnitResult(**arrays, attributes={**LATER, **read_attributes(file)})
 
 
 def check_unit(path: Path, digest: str | None = None) -> str | None:

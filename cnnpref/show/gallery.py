@@ -90,6 +90,7 @@ def _facts(
     return {
         "net": attributes["net"],
         "position": attributes["position"],
+        "suppressed": next(iter(methods.values())).is_suppressed,
         "methods": list(methods),
         "units": len({row.unit for row in rows}),
         "field": "{} × {} px".format(*field_size(rows)),

@@ -172,7 +172,8 @@ def _headline(
         "receptive field {} x {} px".format(*field_size(rows)),
         *failures(rows),
     )
-    return f"{about['layer']}  ·  {' · '.join(methods)}", "  ·  ".join(facts)
+    end = ("liked least",) if next(iter(methods.values())).is_suppressed else ()
+    return "  ·  ".join((about["layer"], " · ".join(methods), *end)), "  ·  ".join(facts)
 
 
 def _page(layout: _Layout, lines: tuple[str, str]) -> tuple[Image.Image, ImageDraw.ImageDraw]:

@@ -142,7 +142,7 @@ def test_a_diverging_unit_harms_nobody(net: CaffeNet, generator: Generator, meth
     """The second row's weight is so large that its gradient overflows."""
     masks, weights = np.eye(9)[:3], np.ones((3, 9))
     weights[1, 1] = 3e38
-    options = resolve(method, "higher", SHORT[method])
+    options = resolve(method, "higher", SHORT[method] | RISING.get(method, {}))
     every, others = (
         cnnpref.maximise(
             net,
@@ -176,7 +176,7 @@ def test_any_mask_and_weight(net: CaffeNet) -> None:
 def test_the_observer_sees_what_is_returned(net: CaffeNet, generator: Generator) -> None:
     for method in METHODS:
         moments = []
-        options = resolve(method, "higher", SHORT[method])
+        options = resolve(method, "higher", {**SHORT[method], "retries": 0})
         solution = cnnpref.maximise(
             net,
             cnnpref.Objective.units(net, "fc", [1, 2]),

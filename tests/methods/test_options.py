@@ -37,8 +37,8 @@ REFERENCE: dict[str, dict[str, Any]] = {
 }
 
 # What the original does not have, or has no choice of: as there, unless asked for.
-BEYOND = {"unshift_momentum": False, "patience": 0, "retries": 0, "solver": "scipy"}
-BEYOND |= {"canvas": "image", "precision": "float32"}
+BEYOND = {"unshift_momentum": False, "patience": 0, "solver": "scipy"}
+BEYOND |= {"retries": 0, "revive": "dead", "canvas": "image", "precision": "float32"}
 
 # The settings of the original's examples, as they are used.
 _GD = {

@@ -41,7 +41,8 @@ def test_a_method_of_one_file_goes_through_everything(tiny_config: dict[str, Any
     unit = read_unit(units[0])
     assert unit.attributes["options"] == {
         "feature_weight": 1.0,
-        "retries": 0,
+        "retries": 3,
+        "revive": "all",
         "steps": 8,
         "size": 2.0,
     }
@@ -80,7 +81,9 @@ DIGESTS = {
 
 
 def test_keys_are_those_of_the_results_that_people_have() -> None:
-    layers = {"conv1": {}, "fc6": {"preset": "reference", "options": {"gd": {"iter_n": 7}}}}
+    once = {method: {"retries": 0, "revive": "dead"} for method in ("gd", "lbfgs")}
+    reference = {"preset": "reference", "options": {"gd": {"iter_n": 7}}}
+    layers = {"conv1": {"options": once, "sign": 1}, "fc6": reference}
     series = plan(layers=layers, methods=["gd", "lbfgs"]).series
     assert {(each.layer, each.method): each.digest for each in series} == DIGESTS
 

@@ -60,6 +60,18 @@ def test_a_row_that_is_not_finite_stays_where_it_was() -> None:
     assert spoilt.values[1].isfinite().sum() == 10
 
 
+def test_rows_that_never_rise_are_told() -> None:
+    """Their gradients lead the wrong way."""
+    fallen = minimise(
+        lambda x, _t: Evaluation(x.sum(1), -x.sum(1), torch.ones_like(x), x.sum(1)),
+        START,
+        lambda _t: 1.0,
+        3,
+        lambda x, _t: x,
+    )
+    assert fallen.status == ["stuck"] * 3
+
+
 def test_a_row_without_gradient_is_told() -> None:
     still = minimise(
         lambda x, _t: Evaluation(x.sum(1), -x.sum(1), torch.zeros_like(x), x.sum(1)),

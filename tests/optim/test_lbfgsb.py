@@ -188,6 +188,20 @@ def test_statuses(solver: str) -> None:
     assert torch.equal(optimum.x[[1, 2]], start[[1, 2]])
     assert optimum.x.isfinite().all()
     assert torch.equal(optimum.x[3], optimum.best[3])
+
+
+@pytest.mark.parametrize("solver", SOLVERS)
+def test_a_row_whose_gradient_leads_nowhere_is_stuck(solver: str) -> None:
+    """At a kink, every step along the gradient's way makes the second row worse."""
+    start = torch.zeros(2, 12)
+
+    def loss(x: Tensor, rows: Tensor) -> Tensor:
+        kink = torch.where(x >= 0, x, -2 * x).sum(1)
+        return torch.where(rows == 1, kink, ((x - 0.5) ** 2).sum(1))
+
+    optimum = minimise(loss, start, solver=solver)
+    assert optimum.status == [Status.OK, Status.STUCK]
+    assert torch.equal(optimum.x[1], start[1])
     assert optimum.values[3].isfinite().sum() >= 1
     others = torch.tensor([0, 4])
     alone = minimise(lambda x, rows: loss(x, others[rows]), start[others], solver=solver)
