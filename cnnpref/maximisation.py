@@ -47,7 +47,7 @@ def maximise(
     Args:
         net: the network, or a live pycaffe net.
         objective: B targets of one layer.
-        method: "spectral", "gd", "lbfgs", "dgn_gd" or "dgn_lbfgs".
+        method: "spectral", "maco", "gd", "lbfgs", "dgn_gd" or "dgn_lbfgs".
         options: of the method, see `resolve`; None is the preset for the kind of target.
         seeds: one for all rows, or one per row; with the target it seeds the row's own stream.
         generator: makes the images, for the methods dgn_*.

@@ -145,15 +145,19 @@ class Task:
         x.requires_grad_()
         score, activation = self._score(x, rows)
         if not score.requires_grad:
-            raise UserError(
-                f"the image cannot influence layer {self.objective.layer!r} of {self.net.name!r}: "
-                "its gradient is zero everywhere; choose another layer"
-            )
+            raise self.unreachable()
         (gradient,) = torch.autograd.grad(-score.sum(), x)
         if 0 in gradient.stride():  # that of a sum is one number, seen many times
             gradient = gradient.contiguous()
         worth = self._of(tuple(rows))[1].worth(score, activation)
         return Evaluation(activation, -score.detach(), gradient, worth)
+
+    def unreachable(self) -> UserError:
+        """What to raise where the activation does not depend on the image."""
+        return UserError(
+            f"the image cannot influence layer {self.objective.layer!r} of {self.net.name!r}: "
+            "its gradient is zero everywhere; choose another layer"
+        )
 
     def score(self, net_input: Tensor) -> tuple[Tensor, Tensor]:
         """What to maximise and what to report of all rows, (B,) each; differentiable."""

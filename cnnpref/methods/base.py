@@ -61,6 +61,10 @@ class Method(ABC, Generic[O]):
         """How often the net is evaluated, at most or about."""
         return self.iterations(options)
 
+    def passes(self, options: O) -> int:
+        """How many images the net sees in an evaluation of a unit."""
+        return 1
+
     def precision(self, options: O) -> str:
         """Of products, where the device has a choice: "float32" or "tf32"."""
         return "float32"

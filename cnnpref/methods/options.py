@@ -172,6 +172,12 @@ def option(default: Any, kind: Kind, meaning: str, neutral: Any = MISSING) -> An
     return field(default=default, metadata={"kind": kind, "meaning": meaning, "neutral": neutral})
 
 
+def changed(kind: type[Options], name: str, default: Any) -> Any:
+    """A field of an options class that it inherits, with another default."""
+    (inherited,) = (each for each in fields(kind) if each.name == name)
+    return field(default=default, metadata=inherited.metadata)
+
+
 @dataclass(frozen=True, kw_only=True)
 class Options:
     """What every method has."""

@@ -11,7 +11,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from small import random_net
 
-from cnnpref.ascent.fourier import Colours, FourierImages, Limits, Spectrum
+from cnnpref.ascent.canvas import Colours
+from cnnpref.ascent.fourier import FourierImages, Limits, Spectrum
 from cnnpref.errors import UserError
 from cnnpref.nets.caffe import CaffeNet
 
@@ -124,6 +125,6 @@ def test_grey_and_other_channels_have_no_colours() -> None:
 
 
 def test_chroma_changes_colours_and_not_brightness() -> None:
-    plain, strong = (np.array(Colours.of_photographs(3, c).axes) for c in (1.0, 2.0))
+    plain, strong = (np.array(Colours.of_photographs(3).with_chroma(c).axes) for c in (1.0, 2.0))
     np.testing.assert_array_equal(plain[:, 0], strong[:, 0])
     np.testing.assert_allclose(2 * plain[:, 1:], strong[:, 1:])
