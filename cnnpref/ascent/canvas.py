@@ -12,8 +12,9 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
+from cnnpref.ascent.importance import in_image
 from cnnpref.ascent.variables import Draws, whole_images
-from cnnpref.geometry import Box, Shape, crop, grown, relative
+from cnnpref.geometry import Box, Shape, crop, relative
 from cnnpref.input_space import InputSpace
 from cnnpref.nets.net import Net
 
@@ -142,16 +143,9 @@ class CanvasImages(ABC):
         """The part that is looked at, in the canvas."""
         return relative(self.box, self.canvas)
 
-    def in_image(self, planes: Tensor) -> Tensor:
-        """Planes (..., h, w) of the canvas in their place in the image, (..., H, W), with zeros."""
-        whole = planes.new_zeros(*planes.shape[:-2], *self.net.image_size)
-        inside = grown(self.canvas, 0, self.net.image_size)
-        crop(whole, inside)[:] = crop(planes, relative(inside, self.canvas))
-        return whole
-
     @torch.no_grad()
     def images(self, x: Tensor) -> npt.NDArray[np.float32]:
-        whole = self.in_image(self.encode(self.canvas_images(x)))
+        whole = in_image(self.encode(self.canvas_images(x)), self.canvas, self.net.image_size)
         return self.net.space.decode(whole.cpu().numpy())
 
     def latents(self, x: Tensor) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Protocol
 
 import numpy as np
@@ -12,13 +11,11 @@ from torch import Tensor
 
 from cnnpref.ascent.canvas import CanvasImages
 from cnnpref.ascent.contrast import score_of
-from cnnpref.ascent.pixel_ops import blur, percentile
+from cnnpref.ascent.importance import Sensitivity
 from cnnpref.ascent.task import Task
 from cnnpref.ascent.variables import Draws
 from cnnpref.geometry import Box
 from cnnpref.optim.problem import Evaluation
-
-_SMOOTH = 2.5  # pixels: of the importance
 
 
 class Look(Protocol):
@@ -55,7 +52,7 @@ class Viewing:
         drawn = [[look.draw(each) for _ in range(steps * views)] for each in task.draws]
         self._chances = np.array(drawn).swapaxes(0, 1).reshape(steps, views, len(drawn), -1)
         self._dead: Tensor | None = None
-        self._sensitivity: Tensor | None = None
+        self._sensitivity = Sensitivity()
 
     def evaluate(self, x: Tensor, t: int, look: Look, gate: Tensor | None = None) -> Evaluation:
         """The mean over the views of a step, and the gradient of that.
@@ -75,8 +72,7 @@ class Viewing:
             score, activation, slope = score + more[0], activation + more[1], slope + more[2]
         score, activation, slope = score / views, activation / views, slope / views
         (gradient,) = torch.autograd.grad(images, x, slope)
-        size = slope.abs().mean(1)
-        self._sensitivity = size if self._sensitivity is None else self._sensitivity + size
+        self._sensitivity.add(slope)
         return Evaluation(activation, -score, gradient, activation)
 
     def _evaluate(
@@ -95,18 +91,5 @@ class Viewing:
         return score.detach(), activation, slope
 
     def importance(self) -> Tensor:
-        """Where the activation comes from, (B, H, W) in 0..1: the mean size of the gradients."""
-        assert self._sensitivity is not None
-        return as_importance(self._sensitivity, self.images.in_image)
-
-
-def as_importance(sensitivity: Tensor, in_image: Callable[[Tensor], Tensor]) -> Tensor:
-    """Planes (B, h, w) of any scale, blurred, over their 90th percentile, in 0..1.
-
-    Args:
-        sensitivity: of each pixel of a canvas.
-        in_image: puts planes of the canvas into the image.
-    """
-    smooth = blur(sensitivity[:, None], _SMOOTH)[:, 0]
-    most = percentile(smooth.flatten(1), 90)[:, None, None].clamp(min=1e-30)
-    return in_image((smooth / most).clamp(max=1))
+        """Where the activation comes from, (B, H, W) in 0..1."""
+        return self._sensitivity.importance(self.images.canvas, self.images.net.image_size)

@@ -8,7 +8,6 @@ from math import prod
 from typing import TYPE_CHECKING, Any, ClassVar, Generic, TypeVar
 
 from cnnpref.methods.options import Options
-from cnnpref.optim.schedule import Linear
 
 if TYPE_CHECKING:  # methods are planned without PyTorch
     import numpy.typing as npt
@@ -91,9 +90,3 @@ class Method(ABC, Generic[O]):
         """
         single = len(shape) > 2 and prod(shape[1:]) > 1 and position != "all"
         return "lower" if single else "higher"
-
-
-def schedule(options: Any, name: str) -> Linear:
-    """The option `<name>_start` to `<name>_end`, linear over `iter_n` iterations."""
-    ends = getattr(options, f"{name}_start"), getattr(options, f"{name}_end")
-    return Linear(*ends, options.iter_n)

@@ -17,7 +17,9 @@ _CHECK_EVERY = 10  # iterations between looks at whether any row still runs: a l
 _CACHED = 640_000  # numbers: with what is made of them they still fit a CPU's cache (measured)
 
 
-Step = Callable[[Tensor, int, slice], Tensor]
+Rows = slice | list[int]
+
+Step = Callable[[Tensor, int, Rows], Tensor]
 """(x, t, rows) -> x: variables of some rows, the iteration, which rows of the batch they are."""
 
 

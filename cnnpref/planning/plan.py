@@ -230,7 +230,8 @@ def _series(
 ) -> Series:
     where = net.maps[layer]
     position = select_position(layer, where, settings.get("position", "center"))
-    preset = settings.get("preset") or METHODS[method].default_preset(where.units_first, position)
+    default = METHODS[method].default_preset(where.units_first, position)
+    preset = _preset(config, layer, settings.get("preset"), method) or default
     chosen = _options(config, layer, settings, method, preset)
     digest = _digest(
         origin=origin,
@@ -246,6 +247,22 @@ def _series(
     return Series(
         layer, method, name, units, position, chosen, seed, origin, digest, folder, labels
     )
+
+
+def _preset(config: Config, layer: str, preset: str | None, method: str) -> str | None:
+    """The preset of a layer, if that method has it.
+
+    Raises:
+        UserError: no method of the config has it.
+    """
+    has = [name for name in config["methods"] if preset in METHODS[name].presets]
+    if preset and not has:
+        known = list(dict.fromkeys(p for name in config["methods"] for p in METHODS[name].presets))
+        raise UserError(
+            f"config: layers.{layer}.preset: no method of {', '.join(config['methods'])} has the"
+            f" preset {preset!r}{suggest(preset, known)}; known are: {', '.join(known)}"
+        )
+    return preset if method in has else None
 
 
 def _options(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -175,6 +176,28 @@ def test_a_canvas_that_is_the_field(net: CaffeNet) -> None:
         assert np.ptp(image[canvas]) > 10
         assert np.allclose(image[~canvas], [120, 110, 100])
         assert best > trace[0]
+
+
+@pytest.mark.parametrize("options", [{}, {"canvas": "field"}, {"patience": 3, "iter_n": 60}])
+def test_gd_keeps_how_much_each_pixel_mattered_on_request(
+    net: CaffeNet, options: dict[str, Any]
+) -> None:
+    """Pictures are the same; what no unit sees, jitter included, does not matter."""
+    objective = cnnpref.Objective.units(net, "conv1", [1, 4])
+    chosen = {"iter_n": 12, "jitter_size": 2, **options}
+    plain, sensed = (
+        cnnpref.maximise(net, objective, "gd", resolve("gd", "lower", {**chosen, **more}))
+        for more in ({}, {"importance": True})
+    )
+    assert plain.importance is None
+    assert np.array_equal(plain.images, sensed.images)
+    assert sensed.importance is not None
+    assert sensed.importance.shape == (2, 20, 20)
+    assert sensed.importance.max() == 255
+    near = inside(net.receptive_field("conv1"), 2 + 10)  # shifts, and the blur of the plane
+    assert not sensed.importance[:, ~near].any()
+    middle = inside(net.receptive_field("conv1"), 0)
+    assert sensed.importance[:, middle].mean() > 3 * sensed.importance[:, ~middle].mean()
 
 
 def test_lbfgs_leaves_what_the_unit_does_not_see(net: CaffeNet) -> None:

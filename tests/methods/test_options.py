@@ -38,7 +38,7 @@ REFERENCE: dict[str, dict[str, Any]] = {
 
 # What the original does not have, or has no choice of: as there, unless asked for.
 BEYOND = {"unshift_momentum": False, "patience": 0, "retries": 0, "solver": "scipy"}
-BEYOND |= {"canvas": "image", "precision": "float32"}
+BEYOND |= {"canvas": "image", "precision": "float32", "importance": False}
 
 # The settings of the original's examples, as they are used.
 _GD = {
