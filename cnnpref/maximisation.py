@@ -15,6 +15,7 @@ from torch import Tensor
 from cnnpref.ascent.malloc import held_memory
 from cnnpref.ascent.objective import Objective
 from cnnpref.ascent.solution import Solution
+from cnnpref.ascent.statistics import NaturalStatistics
 from cnnpref.ascent.task import Initial, Moment, Scene, Task
 from cnnpref.ascent.variables import Draws, Generator
 from cnnpref.errors import UserError
@@ -39,6 +40,7 @@ def maximise(
     draws: Sequence[Draws] | None = None,
     observe: Callable[[Moment], None] | None = None,
     faithful: bool = False,
+    statistics: NaturalStatistics | None = None,
 ) -> Solution:
     """The images that the objective's units prefer, one per row of the objective.
 
@@ -57,6 +59,8 @@ def maximise(
         faithful: compute what Caffe computes, to its last digits: its kernels instead of the
             fastest ones, the whole layer from the whole image whatever the units see, all of the
             generator's image, and a batch of one as a batch of one.
+        statistics: of images as the net knows them, for the methods that draw on what natural
+            images are like (spectral, maco); None: of photographs.
 
     Returns:
         B images, their activation traces and how each optimisation went; a row that fails is said
@@ -75,8 +79,9 @@ def maximise(
     for what, given in (("seeds", each), ("initial", initial), ("draws", draws)):
         if given is not None and len(given) != len(objective):
             raise UserError(f"{len(given)} {what} for {len(objective)} targets; give one for each")
+    _check_statistics(chosen, net, statistics)
     readout = _readout(net, objective, faithful)
-    variables = chosen.variables(options, Scene(net, readout.box, generator, faithful))
+    variables = chosen.variables(options, Scene(net, readout.box, generator, faithful, statistics))
     sources = _streams(objective, each) if draws is None else list(draws)
     task = Task(net, objective, readout, variables, sources, initial)
     with held_memory(), _kernels(chosen.precision(options), faithful):
@@ -109,6 +114,17 @@ def _options(
             f" {type(options).__name__}; make them by cnnpref.resolve({method.name!r}, preset)"
         )
     return options
+
+
+def _check_statistics(method: Method[Any], net: Net, statistics: NaturalStatistics | None) -> None:
+    """Raise UserError if there are statistics that the method or the net cannot have."""
+    if statistics and not method.uses_statistics:
+        raise UserError(f"method {method.name!r} uses no natural statistics: leave them out")
+    if statistics and len(statistics.mean) != net.input_shape[0]:
+        raise UserError(
+            f"natural statistics of {len(statistics.mean)} channels for the net {net.name!r},"
+            f" whose images have {net.input_shape[0]}"
+        )
 
 
 def _readout(net: Net, objective: Objective, faithful: bool) -> Readout:

@@ -46,6 +46,15 @@ class Limits:
         return self.most * self.fine ** max(0.0, math.log10(max(frequency, 1e-9) / _FINE))
 
 
+def multiplicity(height: int, width: int) -> npt.NDArray[np.float64]:
+    """How many coefficients of the full transform each one of `rfft2` stands for, 1 or 2."""
+    counts = np.full((height, width // 2 + 1), 2.0)
+    counts[:, 0] = 1
+    if width % 2 == 0:
+        counts[:, -1] = 1
+    return counts
+
+
 class Spectrum:
     """The frequencies of real images (h, w) in the layout of `rfft2`, (h, w // 2 + 1).
 
@@ -53,26 +62,36 @@ class Spectrum:
         size: (h, w).
         frequency: in cycles per pixel.
         multiplicity: how many coefficients of the full transform each one stands for, 1 or 2.
-        amplitude: what a coefficient of size 1 stands for.
+        amplitude: what a coefficient of size 1 stands for, (h, w // 2 + 1) or one for each
+            component, (C, h, w // 2 + 1).
+
+    Args:
+        size: (h, w).
+        alpha: the amplitude falls as 1 / frequency^alpha,
+        device: where the tensors are.
+        measured: unless it is given.
     """
 
-    def __init__(self, size: tuple[int, int], alpha: float, device: torch.device) -> None:
+    def __init__(
+        self,
+        size: tuple[int, int],
+        alpha: float,
+        device: torch.device,
+        measured: npt.NDArray[np.float64] | None = None,
+    ) -> None:
         height, width = self.size = size
         rows, columns = np.fft.fftfreq(height)[:, None], np.fft.rfftfreq(width)[None]
         frequency = np.sqrt(rows**2 + columns**2)
-        multiplicity = np.full_like(frequency, 2.0)
-        multiplicity[:, 0] = 1
-        if width % 2 == 0:
-            multiplicity[:, -1] = 1
+        weights = multiplicity(height, width)
         floor = 1 / max(size)
         falling = np.maximum(frequency, floor) ** -alpha
-        power = (multiplicity * falling**2)[frequency > 0].sum()
+        power = (weights * falling**2)[frequency > 0].sum()
         amplitude = falling * math.sqrt(height * width) / math.sqrt(power)
         amplitude[0, 0] = _MEAN * math.sqrt(height * width)
 
         self.frequency, self.multiplicity, self.amplitude = (
             torch.tensor(each, device=device, dtype=torch.float32)
-            for each in (frequency, multiplicity, amplitude)
+            for each in (frequency, weights, amplitude if measured is None else measured)
         )
 
     @property
@@ -108,7 +127,8 @@ class Spectrum:
             size = (power[:, :, places].sum(2) / counts[places].sum()).sqrt()
             factor[:, :, places] = (limits.band(middle) / size).clamp(max=1)[:, :, None]
         if limits.total:
-            shares = (self.amplitude.flatten().square() / (self.size[0] * self.size[1]))[1:]
+            power_of_one = self.amplitude.flatten(-2).square()
+            shares = (power_of_one / (self.size[0] * self.size[1]))[..., 1:]
             power = (power * factor.square())[:, :, 1:] * shares
             factor *= (limits.total / power.sum(2).sqrt()).clamp(max=1)[:, :, None]
         return x * factor.reshape(x.shape[:-1])[..., None]
@@ -121,14 +141,15 @@ class FourierImages(CanvasImages):
         net: the network.
         canvas: the part of the image that varies.
         box: the part of the image that is looked at.
-        alpha: how fast the amplitude falls with the frequency.
+        spectrum: in whose units the variables are.
         colours: from components to channels.
     """
 
-    def __init__(self, net: Net, canvas: Box, box: Box, alpha: float, colours: Colours) -> None:
+    def __init__(
+        self, net: Net, canvas: Box, box: Box, spectrum: Spectrum, colours: Colours
+    ) -> None:
         super().__init__(net, canvas, box, colours)
-        top, left, bottom, right = canvas
-        self.spectrum = Spectrum((bottom - top, right - left), alpha, net.device)
+        self.spectrum = spectrum
         self.shape = (net.input_shape[0], *self.spectrum.shape, 2)
 
     def noise(self, draws: Draws) -> npt.NDArray[np.float64]:

@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 
 from cnnpref.ascent.objective import Objective
+from cnnpref.ascent.statistics import NaturalStatistics
 from cnnpref.ascent.variables import Draws, Features, Generator, Pixels, Variables
 from cnnpref.errors import UserError
 from cnnpref.geometry import Box
@@ -51,12 +52,14 @@ class Scene:
         box: the part of its image that the units see.
         generator: makes images, if one was given.
         faithful: compute all that Caffe would.
+        statistics: of the user's own images, if they were given.
     """
 
     net: Net
     box: Box
     generator: Generator | None = None
     faithful: bool = False
+    statistics: NaturalStatistics | None = None
 
     @property
     def size(self) -> tuple[int, int]:

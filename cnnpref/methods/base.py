@@ -30,6 +30,7 @@ class Method(ABC, Generic[O]):
         options: the class of its options.
         presets: {preset: {option: value}}; those of `default_preset` at least.
         needs_generator: it searches among the images of a generator.
+        uses_statistics: it draws on what natural images are like; of the user's own, if given.
         shows_update: an observer sees the image after an iteration's update, not the one that was
             evaluated.
         is_stretched: sheets stretch the contrast of its images, which leave 0..255 or fill little
@@ -43,6 +44,7 @@ class Method(ABC, Generic[O]):
     options: type[O]
     presets: ClassVar[Mapping[str, Mapping[str, Any]]]
     needs_generator: ClassVar[bool] = False
+    uses_statistics: ClassVar[bool] = False
     shows_update: ClassVar[bool] = False
     is_stretched: ClassVar[bool] = False
     bytes_per_variable: ClassVar[int]

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from cnnpref.methods.options import NUMBER, SHARE, Number, Whole, changed, option
-from cnnpref.methods.viewed import Viewed, ViewedOptions
+from cnnpref.methods.viewed import Viewed, ViewedOptions, natural
 from cnnpref.optim.schedule import Linear
 
 if TYPE_CHECKING:
@@ -32,7 +32,11 @@ class MacoOptions(ViewedOptions):
     steps: int = changed(ViewedOptions, "steps", 160)
     objective: str = changed(ViewedOptions, "objective", "activation")
     lr: float = option(1.0, NUMBER, "step length, in radians")
-    alpha: float = option(1.6, Number(0, 10), "amplitude falls as 1 / frequency^alpha")
+    alpha: float = option(
+        1.6,
+        Number(0, 10),
+        "amplitude falls as 1 / frequency^alpha, where no images of yours tell it",
+    )
     canvas: float = option(
         1.41, Number(1, 4), "side of what varies, over that of what the unit sees"
     )
@@ -68,13 +72,11 @@ class Maco(Viewed[MacoOptions]):
         return options.crops
 
     def variables(self, options: MacoOptions, scene: Scene) -> Variables:
-        from cnnpref.ascent.fourier import Spectrum
         from cnnpref.ascent.phase import PhaseImages, maco_colours
 
         canvas = _around(scene.box, options.canvas)
-        size = canvas[2] - canvas[0], canvas[3] - canvas[1]
-        spectrum = Spectrum(size, options.alpha, scene.net.device)
         colours = maco_colours(scene.net.input_shape[0])
+        spectrum, colours = natural(scene, canvas, options.alpha, colours)
         return PhaseImages(scene.net, canvas, scene.box, spectrum, colours)
 
     def optimise(self, options: MacoOptions, task: Task) -> Optimum:

@@ -11,7 +11,7 @@ import numpy as np
 
 from cnnpref.geometry import Box, grown
 from cnnpref.methods.options import NUMBER, ByField, Number, option
-from cnnpref.methods.viewed import Viewed, ViewedOptions
+from cnnpref.methods.viewed import Viewed, ViewedOptions, natural
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -41,8 +41,12 @@ class SpectralOptions(ViewedOptions):
     cap: float | None = _by_field(1e-6, 1e6, _CAP)
     fine: float | None = _by_field(1e-6, 1e6, _CAP)
     total: float = option(0.0, Number(0, 1e6), "the same of all bands together; 0 is no limit")
-    alpha: float | None = _by_field(0, 10, "amplitude falls as 1 / frequency^alpha")
-    chroma: float | None = _by_field(0, 10, "how colourful, 1 as photographs are")
+    alpha: float | None = _by_field(
+        0, 10, "amplitude falls as 1 / frequency^alpha, without images of your own"
+    )
+    chroma: float | None = _by_field(
+        0, 10, "how colourful, 1 as photographs are; colours of your own images stay as they are"
+    )
     coarse: float | None = _by_field(
         0, 0.75, "highest frequency at the first step, in cycles per pixel; 0: all"
     )
@@ -121,8 +125,9 @@ class Spectral(Viewed[SpectralOptions]):
         chosen = suited(options, scene.box)
         margin = math.ceil(_shift(chosen, scene.box)) + 2
         canvas = grown(scene.box, margin, scene.size)
-        colours = Colours.of_photographs(scene.net.input_shape[0]).with_chroma(chosen.chroma)
-        return FourierImages(scene.net, canvas, scene.box, chosen.alpha, colours)
+        photographs = Colours.of_photographs(scene.net.input_shape[0]).with_chroma(chosen.chroma)
+        spectrum, colours = natural(scene, canvas, chosen.alpha, photographs)
+        return FourierImages(scene.net, canvas, scene.box, spectrum, colours)
 
     def optimise(self, options: SpectralOptions, task: Task) -> Optimum:
         from cnnpref.optim.adam import minimise

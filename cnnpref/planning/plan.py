@@ -111,12 +111,14 @@ def _folder(config: Config) -> Path:
     return Path(config["results"], config["run"])
 
 
-def make_plan(config: Config, describe: Describe) -> Plan:
+def make_plan(config: Config, describe: Describe, statistics: str = "") -> Plan:
     """Expand a resolved config over the layers of its net.
 
     Args:
         config: from `read_config` or `resolve_config`.
         describe: reads the files of a section of the config.
+        statistics: digest of the run's reference images, whose statistics the methods that use any
+            are to have; "": those that are built in.
 
     Raises:
         UserError: a layer, unit, label, position, method, preset or option that does not exist; a
@@ -136,7 +138,18 @@ def make_plan(config: Config, describe: Describe) -> Plan:
     }
     _check_number(config, sum(map(len, units.values())))
     series = tuple(
-        _series(config, net, layer, settings, units[layer], labels[layer], method, origin, seed)
+        _series(
+            config,
+            net,
+            layer,
+            settings,
+            units[layer],
+            labels[layer],
+            method,
+            origin,
+            seed,
+            statistics if METHODS[method].uses_statistics else "",
+        )
         for layer, settings in layers.items()
         for method, origin in origins.items()
         for seed in range(config["seed"], config["seed"] + config["seeds"])
@@ -227,6 +240,7 @@ def _series(
     method: str,
     origin: Origin,
     seed: int,
+    statistics: str,
 ) -> Series:
     where = net.maps[layer]
     position = select_position(layer, where, settings.get("position", "center"))
@@ -241,11 +255,23 @@ def _series(
         options=keyed(chosen),
         seed=seed,
         **({"axis": where.axis} if where.axis else {}),
+        **({"statistics": statistics} if statistics else {}),
     )
     folder = _folder(config) / UNITS.format(layer=escape(layer), method=method, key=digest[:8])
     name = method if seed == config["seed"] else f"{method}-seed{seed}"
     return Series(
-        layer, method, name, units, position, chosen, seed, origin, digest, folder, labels
+        layer,
+        method,
+        name,
+        units,
+        position,
+        chosen,
+        seed,
+        origin,
+        digest,
+        folder,
+        labels,
+        statistics,
     )
 
 

@@ -29,6 +29,8 @@ class Series:
         digest: hexadecimal sha256 over all that determines these images, but the unit.
         folder: where the unit files lie; its name ends in the first 8 digits of the digest.
         labels: of all units of the layer, or (); images and paths do not depend on them.
+        statistics: digest of the reference images whose statistics the method draws on; "": those
+            that are built in, or none.
     """
 
     layer: str
@@ -42,6 +44,7 @@ class Series:
     digest: str
     folder: Path
     labels: tuple[str, ...] = ()
+    statistics: str = ""
 
     @property
     def how(self) -> Method[Any]:

@@ -84,7 +84,9 @@ def test_what_is_below_the_limits_stays_as_it_is() -> None:
 def images(tmp_path: Path) -> FourierImages:
     """Of a canvas of 13 x 14 in images of 20 x 20."""
     net = random_net(tmp_path)
-    return FourierImages(net, (2, 3, 15, 17), (4, 5, 11, 12), 1.25, Colours.of_photographs(3))
+    spectrum = Spectrum((13, 14), 1.25, net.device)
+    colours = Colours.of_photographs(3)
+    return FourierImages(net, (2, 3, 15, 17), (4, 5, 11, 12), spectrum, colours)
 
 
 def test_an_image_given_is_the_image_that_starts(images: FourierImages) -> None:
@@ -111,7 +113,8 @@ def test_an_image_of_another_size_is_refused(images: FourierImages) -> None:
 def test_the_start_is_a_unit_of_the_natural_spectrum(tmp_path: Path) -> None:
     net: CaffeNet = random_net(tmp_path)
     whole = (0, 0, 20, 20)
-    images = FourierImages(net, whole, whole, 1.25, Colours.of_photographs(3))
+    spectrum = Spectrum((20, 20), 1.25, net.device)
+    images = FourierImages(net, whole, whole, spectrum, Colours.of_photographs(3))
     x = images.start([np.random.RandomState(row) for row in range(20)])
     assert float(x.square().sum(-1).mean()) == pytest.approx(0.3**2, rel=0.05)
 
