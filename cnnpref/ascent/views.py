@@ -11,7 +11,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from cnnpref.ascent.noise import STARTS, noise_table
+from cnnpref.ascent.noise import STARTS, stretch
 from cnnpref.ascent.variables import Draws
 from cnnpref.geometry import Box
 
@@ -123,8 +123,8 @@ def look(images: Tensor, seen: Box, looks: Looks, noise: float) -> Tensor:
     if not noise:
         return view
     starts = (looks.place * (STARTS - 1)).astype(int)
-    table, count = noise_table(images.device), view[0].numel()
-    rows = [table[start : start + count].reshape(view.shape[1:]) for start in starts.tolist()]
+    shape, count = view.shape[1:], view[0].numel()
+    rows = [stretch(images.device, start, count).reshape(shape) for start in starts.tolist()]
     return view + noise * torch.stack(rows)
 
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
 
 from cnnpref.methods.base import Method
-from cnnpref.methods.options import NUMBER, Choice, Options, Whole, option
+from cnnpref.methods.options import COUNT, NUMBER, Choice, Options, Whole, option
 from cnnpref.optim.schedule import Linear
 
 if TYPE_CHECKING:
@@ -24,7 +24,7 @@ _MOMENTUM = "share of the last step that is kept"
 class DescentOptions(Options):
     """A schedule runs linearly from `_start` to `_end`."""
 
-    iter_n: int = option(200, Whole(1), "iterations")
+    iter_n: int = option(200, COUNT, "iterations")
     lr_start: float = option(2.0, NUMBER, _RATE)
     lr_end: float = option(1e-10, NUMBER, _RATE)
     momentum_start: float = option(0.9, NUMBER, _MOMENTUM)

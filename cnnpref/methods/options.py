@@ -145,6 +145,8 @@ class Colour:
         return {"type": ["array", "null"], "minItems": 3, "maxItems": 3, "items": channel}
 
 
+# Each one more is a number in every unit's trace, which is there from the start.
+COUNT = Whole(1, 100_000)  # of iterations
 NUMBER, SHARE, PERCENT, SWITCH = Number(), Number(0, 1), Number(0, 100), Switch()
 
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, ClassVar, TypeVar
 
 from cnnpref.methods.base import Method
-from cnnpref.methods.options import Choice, Options, Whole, option
+from cnnpref.methods.options import COUNT, Choice, Options, option
 
 if TYPE_CHECKING:
     from cnnpref.ascent.canvas import Colours
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 class ViewedOptions(Options):
     """What they all have."""
 
-    steps: int = option(128, Whole(1), "steps")
+    steps: int = option(128, COUNT, "steps")
     objective: str = option(
         "lead",
         Choice(("activation", "lead", "margin")),

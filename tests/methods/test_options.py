@@ -150,7 +150,11 @@ COLOUR = "null or three numbers in 0..255 (red, green, blue)"
 @pytest.mark.parametrize(
     ("name", "allowed", "values"),
     [
-        ("iter_n", POSITIVE, [0, -1, 2.5, "5", None, True, np.nan, np.inf, 10**400, [3]]),
+        (
+            "iter_n",
+            "an integer in 1..100000",
+            [0, 100_001, -1, 2.5, "5", None, True, np.nan, np.inf, 10**400, [3]],
+        ),
         ("clip_extreme_every", POSITIVE, [0]),
         ("clip_small_norm_every", POSITIVE, [0]),
         ("clip_small_contribution_every", POSITIVE, [0]),
