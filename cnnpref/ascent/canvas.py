@@ -12,10 +12,10 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
+from cnnpref.ascent.fused import Encoded, Painted
 from cnnpref.ascent.importance import in_image
 from cnnpref.ascent.variables import Draws, whole_images
 from cnnpref.geometry import Box, Shape, crop, relative
-from cnnpref.input_space import InputSpace
 from cnnpref.nets.net import Net
 
 _EDGE = 1 / 64  # of 0..1: how near to its ends a given image is taken
@@ -76,12 +76,11 @@ class CanvasImages(ABC):
 
     def __init__(self, net: Net, canvas: Box, box: Box, colours: Colours) -> None:
         self.net, self.canvas, self.box = net, canvas, box
-        self.mean = torch.tensor(colours.mean, device=net.device)[:, None, None]
-        self.axes = torch.tensor(colours.axes, device=net.device)
+        # as the numbers that tensors of single precision would hold
+        self._mean = torch.tensor(colours.mean).tolist()
+        self._axes = torch.tensor(colours.axes).tolist()
         bounds = (torch.tensor(end, device=net.device) for end in (-math.inf, math.inf))
         self.lower, self.upper = bounds
-        channels = net.input_shape[0]
-        self._rgb = InputSpace(tuple(range(channels)), (0.0,) * channels, (1.0,) * channels)
 
     @abstractmethod
     def noise(self, draws: Draws) -> npt.NDArray[np.float64]:
@@ -117,23 +116,21 @@ class CanvasImages(ABC):
         full = np.moveaxis(np.stack(whole_images(self.net, given)), -1, -3)
         part = torch.tensor(_mirrored(full, self.canvas) / 255, dtype=torch.float64)
         logits = torch.logit(part.clamp(_EDGE, 1 - _EDGE))
-        mean, axes = self.mean.cpu().double(), torch.linalg.inv(self.axes.cpu().double())
+        mean = torch.tensor(self._mean, dtype=torch.float64)[:, None, None]
+        axes = torch.linalg.inv(torch.tensor(self._axes, dtype=torch.float64))
         components = torch.einsum("kc,bchw->bkhw", axes, logits - mean)
         return self.from_components(components).float().to(self.net.device)
 
     def canvas_images(self, x: Tensor, gate: Tensor | None = None) -> Tensor:
         """The images of the canvas, (B, C, h, w) in 0..1; differentiable."""
-        components = self.components(x, gate)
-        # one by one: a product of matrices would sum in an order that depends on the batch
-        logits = sum(
-            self.axes[:, k, None, None] * components[:, k : k + 1] for k in range(len(self.axes))
-        )
-        # the sigmoid; PyTorch's own rounds the last values of a tensor differently from the others
-        return 0.5 + 0.5 * torch.tanh(0.5 * (logits + self.mean))
+        painted: Tensor = Painted.apply(self.components(x, gate), self._axes, self._mean)
+        return painted
 
     def encode(self, images: Tensor) -> Tensor:
         """Images (B, C, h, w) in 0..1 as the net's input; differentiable."""
-        return self.net.space.convert(255 * images, self._rgb)
+        space = self.net.space
+        encoded: Tensor = Encoded.apply(images, space.order, space.mean, space.scale)
+        return encoded
 
     def net_input(self, x: Tensor) -> Tensor:
         return self.encode(crop(self.canvas_images(x), self.seen))

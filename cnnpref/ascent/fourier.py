@@ -121,7 +121,8 @@ class Spectrum:
             x: real and imaginary parts, (B, C, h, w // 2 + 1, 2).
             limits: of each band, and of all of them together.
         """
-        power = (x.square().sum(-1) * self.multiplicity).flatten(2)
+        real, imaginary = x.unbind(-1)
+        power = ((real * real + imaginary * imaginary) * self.multiplicity).flatten(2)
         factor, counts = torch.ones_like(power), self.multiplicity.flatten()
         for middle, places in self._bands:  # one by one: sums must not depend on the batch
             size = (power[:, :, places].sum(2) / counts[places].sum()).sqrt()
@@ -157,7 +158,8 @@ class FourierImages(CanvasImages):
 
     def components(self, x: Tensor, gate: Tensor | None = None) -> Tensor:
         amplitude = self.spectrum.amplitude if gate is None else self.spectrum.amplitude * gate
-        coefficients = torch.view_as_complex(x) * amplitude
+        both = torch.stack([amplitude, amplitude], -1)  # times real numbers, not complex ones
+        coefficients = torch.view_as_complex(x * both)
         return torch.fft.irfft2(coefficients, s=self.spectrum.size, norm="ortho")
 
     def from_components(self, components: Tensor) -> Tensor:

@@ -70,7 +70,8 @@ class Viewing:
         for chance in self._chances[t][1:]:
             more = self._evaluate(shown, look, chance)
             score, activation, slope = score + more[0], activation + more[1], slope + more[2]
-        score, activation, slope = score / views, activation / views, slope / views
+        if views > 1:
+            score, activation, slope = score / views, activation / views, slope / views
         (gradient,) = torch.autograd.grad(images, x, slope)
         self._sensitivity.add(slope)
         return Evaluation(activation, -score, gradient, activation)

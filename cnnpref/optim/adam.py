@@ -12,7 +12,8 @@ import torch
 from torch import Tensor
 
 from cnnpref.optim._trace import Trace
-from cnnpref.optim.problem import Evaluation, Observe, Optimum, per_row
+from cnnpref.optim.portions import overwrite, portions
+from cnnpref.optim.problem import Evaluation, Observe, Optimum
 
 FIRST, _SECOND, _LEAST = 0.9, 0.999, 1e-8  # the decay of both moments; what is added to the root
 
@@ -62,18 +63,23 @@ def minimise(
     """
     trace = Trace(x, count)
     x, mean, square = x.clone(), torch.zeros_like(x), torch.zeros_like(x)
+    moved, size = torch.empty_like(x), x.new_empty(len(x))
     for t in range(count):
         found = evaluate(x, t)
-        size = found.gradient.flatten(1).abs().amax(1)
-        running = trace.add(t, found.activation, size)
-        mean.lerp_(found.gradient, 1 - FIRST)
-        square.mul_(_SECOND).addcmul_(found.gradient, found.gradient, value=1 - _SECOND)
-        root = (square / (1 - _SECOND ** (t + 1))).sqrt_().add_(_LEAST)
         newest, before = shares(t, rate(t))
-        moved = torch.addcdiv(x, mean, root, value=-before)
-        if newest:
-            moved.addcdiv_(found.gradient, root, value=-newest)
-        x = torch.where(per_row(running, x), project(moved, t), x)
+        for part in portions(x):
+            gradient = found.gradient[part]
+            size[part] = gradient.flatten(1).abs().amax(1)
+            mean[part].lerp_(gradient, 1 - FIRST)
+            square[part].mul_(_SECOND).addcmul_(gradient, gradient, value=1 - _SECOND)
+            root = (square[part] / (1 - _SECOND ** (t + 1))).sqrt_().add_(_LEAST)
+            torch.addcdiv(x[part], mean[part], root, value=-before, out=moved[part])
+            if newest:
+                moved[part].addcdiv_(gradient, root, value=-newest)
+        running = trace.add(t, found.activation, size)
+        projected = project(moved, t)
+        overwrite(projected, ~running, x)
+        x, moved = projected, x
         if observe:
             observe(t + 1, x, found.activation)
     return trace.optimum(x, x)
