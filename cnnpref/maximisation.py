@@ -21,7 +21,7 @@ from cnnpref.ascent.variables import Draws, Generator
 from cnnpref.errors import UserError
 from cnnpref.methods import Method, Options, find_method, resolve
 from cnnpref.nets.independence import check_readout
-from cnnpref.nets.kernels import faithful_kernels, fast_kernels
+from cnnpref.nets.kernels import check_precision, faithful_kernels, fast_kernels
 from cnnpref.nets.net import FullReadout, Net
 from cnnpref.nets.pycaffe import AnyNet, as_net
 from cnnpref.nets.readout import Readout
@@ -80,6 +80,7 @@ def maximise(
         if given is not None and len(given) != len(objective):
             raise UserError(f"{len(given)} {what} for {len(objective)} targets; give one for each")
     _check_statistics(chosen, net, statistics)
+    check_precision(chosen.precision(options), net.device)
     readout = _readout(net, objective, faithful)
     variables = chosen.variables(options, Scene(net, readout.box, generator, faithful, statistics))
     sources = _streams(objective, each) if draws is None else list(draws)

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from cnnpref.ascent.objective import Objective
-from cnnpref.ascent.task import Task
+from cnnpref.ascent.task import Task, passed
 from cnnpref.nets.net import Net
 from cnnpref.unit_map import UnitMap
 
@@ -45,7 +45,7 @@ class Channels:
 
     def __call__(self, net_input: Tensor) -> Tensor:
         """From the net's input (B, C, h, w); differentiable."""
-        return self._readout(net_input).unflatten(1, (-1, self._count)).mean(2)
+        return passed(self._readout, net_input).unflatten(1, (-1, self._count)).mean(2)
 
     def of_target(self, means: Tensor) -> Tensor:
         """The target's own, (B,)."""

@@ -17,6 +17,7 @@ from cnnpref.ascent.statistics import NaturalStatistics
 from cnnpref.ascent.variables import Draws, Features, Generator, Pixels, Variables
 from cnnpref.errors import UserError
 from cnnpref.geometry import Box
+from cnnpref.nets.kernels import passing
 from cnnpref.nets.net import Net
 from cnnpref.nets.readout import Readout
 from cnnpref.optim.problem import Evaluation, Observe
@@ -81,6 +82,12 @@ class Scene:
                 "the method needs a generator; give `generator`, or choose a method on pixels"
             )
         return Features(self.net, self.generator, self.box, whole=self.faithful)
+
+
+def passed(readout: Readout, net_input: Tensor) -> Tensor:
+    """The units' activations (B, K), from a pass in the precision that was asked for."""
+    with passing(net_input.device):
+        return readout(net_input).float()
 
 
 class Task:
@@ -165,7 +172,7 @@ class Task:
     def score(self, net_input: Tensor) -> tuple[Tensor, Tensor]:
         """What to maximise and what to report of all rows, (B,) each; differentiable."""
         _, objective, readout = self._whole
-        return objective.score(readout(net_input))
+        return objective.score(passed(readout, net_input))
 
     @torch.no_grad()
     def activation(self, x: Tensor) -> tuple[Tensor, Tensor]:
@@ -175,7 +182,7 @@ class Task:
 
     def _score(self, x: Tensor, rows: Sequence[int]) -> tuple[Tensor, Tensor]:
         _, objective, readout = self._of(tuple(rows))
-        return objective.score(readout(self.variables.net_input(x)))
+        return objective.score(passed(readout, self.variables.net_input(x)))
 
     def _of(self, rows: tuple[int, ...]) -> tuple[tuple[int, ...], Objective, Readout]:
         """Some rows with their objective and readout; the last ones are kept."""

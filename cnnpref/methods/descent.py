@@ -6,7 +6,15 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
 
 from cnnpref.methods.base import Method
-from cnnpref.methods.options import COUNT, NUMBER, Choice, Options, Whole, option
+from cnnpref.methods.options import (
+    COUNT,
+    NUMBER,
+    PRECISION,
+    PRECISION_MEANING,
+    Options,
+    Whole,
+    option,
+)
 from cnnpref.optim.schedule import Linear
 
 if TYPE_CHECKING:
@@ -32,12 +40,7 @@ class DescentOptions(Options):
     patience: int = option(
         0, Whole(0), "stop a unit whose activation has not risen for so many iterations; 0 is never"
     )
-    precision: str = option(
-        "float32",
-        Choice(("float32", "tf32")),
-        "`float32`; or `tf32`: GPUs that can, round the factors of products to 10 bits, which is"
-        " faster and, on the embedded net, costs 1 % of the activation reached",
-    )
+    precision: str = option("float32", PRECISION, PRECISION_MEANING)
 
 
 D = TypeVar("D", bound=DescentOptions)

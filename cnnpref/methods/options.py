@@ -147,6 +147,12 @@ class Colour:
 
 # Each one more is a number in every unit's trace, which is there from the start.
 COUNT = Whole(1, 100_000)  # of iterations
+PRECISION = Choice(("float32", "tf32", "bf16"))
+PRECISION_MEANING = (
+    "of the net's products: `float32`; `tf32`: GPUs that can, round the factors to 10 bits; `bf16`:"
+    " to 8 bits, and values between layers, too, on CPUs with AVX-512 bf16 or AMX and on GPUs from"
+    " Ampere on: there a pass takes half the time, and other devices refuse it"
+)
 NUMBER, SHARE, PERCENT, SWITCH = Number(), Number(0, 1), Number(0, 100), Switch()
 
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, ClassVar, TypeVar
 
 from cnnpref.methods.base import Method
-from cnnpref.methods.options import COUNT, Choice, Options, option
+from cnnpref.methods.options import COUNT, PRECISION, PRECISION_MEANING, Choice, Options, option
 
 if TYPE_CHECKING:
     from cnnpref.ascent.canvas import Colours
@@ -26,6 +26,7 @@ class ViewedOptions(Options):
         "`activation`; `lead`: above the mean of the layer's channels there; `margin`: above a soft"
         " maximum of the others",
     )
+    precision: str = option("float32", PRECISION, PRECISION_MEANING, neutral="float32")
 
 
 def natural(scene: Scene, canvas: Box, alpha: float, built_in: Colours) -> tuple[Spectrum, Colours]:
@@ -59,6 +60,9 @@ class Viewed(Method[V]):
 
     def iterations(self, options: V) -> int:
         return options.steps
+
+    def precision(self, options: V) -> str:
+        return options.precision
 
     def shortened(self, options: V, iterations: int) -> V:
         return replace(options, steps=min(iterations, options.steps), retries=0)

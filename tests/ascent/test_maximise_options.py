@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 from basics import refusal
 from small import NET, random_net
 
@@ -14,6 +15,7 @@ import cnnpref
 from cnnpref.ascent.variables import Generator
 from cnnpref.methods import resolve
 from cnnpref.nets.caffe import CaffeNet
+from cnnpref.nets.kernels import _has_bf16
 
 WRONG = {
     "layer": ("unknown layer 'cnv2' (did you mean 'conv2'", {"layer": "cnv2"}),
@@ -198,6 +200,39 @@ def test_gd_keeps_how_much_each_pixel_mattered_on_request(
     assert not sensed.importance[:, ~near].any()
     middle = inside(net.receptive_field("conv1"), 0)
     assert sensed.importance[:, middle].mean() > 3 * sensed.importance[:, ~middle].mean()
+
+
+@pytest.mark.skipif(not _has_bf16(torch.device("cpu")), reason="the processor has no bfloat16")
+@pytest.mark.parametrize("layer", ["conv1", "conv2", "fc"])
+@pytest.mark.parametrize("method", ["gd", "spectral", "maco"])
+def test_passes_in_bfloat16_are_near_and_do_not_depend_on_the_batch(
+    net: CaffeNet, method: str, layer: str
+) -> None:
+    count = {"iter_n": 8, "jitter_size": 2} if method == "gd" else {"steps": 8}
+    options, exact = (
+        resolve(method, "higher", {**count, "precision": p}) for p in ("bf16", "float32")
+    )
+    units = [4, 0, 7, 2, 5]
+    batch, alone, wanted = (
+        cnnpref.maximise(net, cnnpref.Objective.units(net, layer, some), method, chosen)
+        for some, chosen in ((units, options), ([7], options), (units, exact))
+    )
+    assert np.array_equal(batch.images[2], alone.images[0])
+    assert np.array_equal(batch.activations[2], alone.activations[0])
+    if layer != "conv1":  # a few dot products, which are not rounded
+        assert not np.array_equal(batch.images, wanted.images)
+    first, other = (np.array([trace[0] for trace in each.activations]) for each in (batch, wanted))
+    np.testing.assert_allclose(first, other, atol=0.03 * np.abs(other).max())
+
+
+def test_a_device_without_bfloat16_refuses_it(
+    net: CaffeNet, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("cnnpref.nets.kernels._has_bf16", lambda _device: False)
+    objective = cnnpref.Objective.units(net, "fc", [0])
+    options = resolve("gd", "higher", {"precision": "bf16"})
+    told = refusal(cnnpref.maximise, net, objective, "gd", options)
+    assert told.startswith("precision bf16: cpu has no circuits for it")
 
 
 def test_lbfgs_leaves_what_the_unit_does_not_see(net: CaffeNet) -> None:

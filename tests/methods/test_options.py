@@ -195,11 +195,11 @@ def test_powers_of_ten_as_yaml_reads_them() -> None:
     assert resolve("gd", "reference", {"lr_end": "1e-10"}) == resolve("gd", "reference")
 
 
-@pytest.mark.parametrize("method", ["gd", "dgn_gd"])
+@pytest.mark.parametrize("method", ["gd", "dgn_gd", "spectral", "maco"])
 def test_the_precision_is_chosen_by_name(method: str) -> None:
     assert resolve(method, "lower").precision == "float32"
     told = refused(method, precision="half")
-    assert told == f"option {method}.precision: got 'half', allowed is float32 or tf32"
+    assert told == f"option {method}.precision: got 'half', allowed is float32 or tf32 or bf16"
     assert "unknown option of method 'lbfgs': 'precision'" in refused("lbfgs", precision="tf32")
 
 
