@@ -18,6 +18,7 @@ _PUBLIC = {
     "InputSpace": "cnnpref.input_space",
     "LbfgsOptions": "cnnpref.methods",
     "Moment": "cnnpref.ascent.task",
+    "NaturalStatistics": "cnnpref.ascent.statistics",
     "Net": "cnnpref.nets.net",
     "Objective": "cnnpref.ascent.objective",
     "Solution": "cnnpref.ascent.solution",

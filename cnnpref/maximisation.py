@@ -15,12 +15,13 @@ from torch import Tensor
 from cnnpref.ascent.malloc import held_memory
 from cnnpref.ascent.objective import Objective
 from cnnpref.ascent.solution import Solution, look_alike
+from cnnpref.ascent.statistics import NaturalStatistics
 from cnnpref.ascent.task import Initial, Moment, Scene, Task
 from cnnpref.ascent.variables import Draws, Generator
 from cnnpref.errors import UserError
 from cnnpref.methods import Method, Options, find_method, resolve
 from cnnpref.nets.independence import check_readout
-from cnnpref.nets.kernels import faithful_kernels, fast_kernels
+from cnnpref.nets.kernels import check_precision, faithful_kernels, fast_kernels
 from cnnpref.nets.net import FullReadout, Net
 from cnnpref.nets.pycaffe import AnyNet, as_net
 from cnnpref.nets.readout import Readout
@@ -39,6 +40,7 @@ def maximise(
     draws: Sequence[Draws] | None = None,
     observe: Callable[[Moment], None] | None = None,
     faithful: bool = False,
+    statistics: NaturalStatistics | None = None,
 ) -> Solution:
     """The images that the objective's units prefer, one per row of the objective.
 
@@ -48,7 +50,7 @@ def maximise(
     Args:
         net: the network, or a live pycaffe net.
         objective: B targets of one layer.
-        method: "spectral", "gd", "lbfgs", "dgn_gd" or "dgn_lbfgs".
+        method: "spectral", "maco", "gd", "lbfgs", "dgn_gd" or "dgn_lbfgs".
         options: of the method, see `resolve`; None is the preset for the kind of target.
         seeds: one for all rows, or one per row; with the target it seeds the row's own stream.
         generator: makes the images, for the methods dgn_*.
@@ -59,6 +61,8 @@ def maximise(
         faithful: compute what Caffe computes, to its last digits: its kernels instead of the
             fastest ones, the whole layer from the whole image whatever the units see, all of the
             generator's image, and a batch of one as a batch of one.
+        statistics: of images as the net knows them, for the methods that draw on what natural
+            images are like (spectral, maco); None: of photographs.
 
     Returns:
         B images, their activation traces and how each optimisation went; a row that fails is said
@@ -80,8 +84,10 @@ def maximise(
     for what, given in (("seeds", each), ("initial", initial), ("draws", draws)):
         if given is not None and len(given) != len(objective):
             raise UserError(f"{len(given)} {what} for {len(objective)} targets; give one for each")
+    _check_statistics(chosen, net, statistics)
+    check_precision(chosen.precision(options), net.device)
     readout = _readout(net, objective, faithful)
-    variables = chosen.variables(options, Scene(net, readout.box, generator, faithful))
+    variables = chosen.variables(options, Scene(net, readout.box, generator, faithful, statistics))
     sources = _streams(objective, each) if draws is None else list(draws)
     task = Task(net, objective, readout, variables, sources, initial)
     with held_memory(), _kernels(chosen.precision(options), faithful):
@@ -132,6 +138,17 @@ def _options(
     return options
 
 
+def _check_statistics(method: Method[Any], net: Net, statistics: NaturalStatistics | None) -> None:
+    """Raise UserError if there are statistics that the method or the net cannot have."""
+    if statistics and not method.uses_statistics:
+        raise UserError(f"method {method.name!r} uses no natural statistics: leave them out")
+    if statistics and len(statistics.mean) != net.input_shape[0]:
+        raise UserError(
+            f"natural statistics of {len(statistics.mean)} channels for the net {net.name!r},"
+            f" whose images have {net.input_shape[0]}"
+        )
+
+
 def _readout(net: Net, objective: Objective, faithful: bool) -> Readout:
     if faithful:
         return FullReadout(net, objective.layer, objective.index)
@@ -162,12 +179,14 @@ def _solve(
 ) -> Solution:
     """The batch's solution.
 
-    The CPU's kernels for a batch of 1 sum in another order than those for larger ones: with
-    `in_company` a batch of one runs as two copies, so it is bit-identical to any batch.
+    The CPU's kernels for a batch of 1 sum in another order than those for larger ones, and those in
+    bfloat16 for the last image of a batch: with `in_company` such batches run with one more row, a
+    copy, so each row is bit-identical to the same one in any batch.
     """
     rows = len(task.objective)
-    if rows == 1 and in_company and task.net.needs_company:
-        task = task.twice()
+    lone = rows == 1 and task.net.needs_company
+    if in_company and (lone or method.precision(options) == "bf16"):
+        task = task.in_company()
     if observe:
         task.watched(observe, method.shows_update, rows)
     return _solution(task, method.optimise(options, task)).first(rows)

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import torch
 from torch import Tensor
 
 from cnnpref.ascent.objective import Objective
+from cnnpref.ascent.task import Task, passed
 from cnnpref.nets.net import Net
 from cnnpref.unit_map import UnitMap
 
@@ -42,7 +45,7 @@ class Channels:
 
     def __call__(self, net_input: Tensor) -> Tensor:
         """From the net's input (B, C, h, w); differentiable."""
-        return self._readout(net_input).unflatten(1, (-1, self._count)).mean(2)
+        return passed(self._readout, net_input).unflatten(1, (-1, self._count)).mean(2)
 
     def of_target(self, means: Tensor) -> Tensor:
         """The target's own, (B,)."""
@@ -62,3 +65,33 @@ class Channels:
         own = torch.zeros_like(means, dtype=torch.bool).scatter_(1, self.channel[:, None], True)
         others = (means / temperature).masked_fill(own, -torch.inf)
         return self.of_target(means) - temperature[:, 0] * torch.logsumexp(others, 1)
+
+
+Score = Callable[[Tensor], tuple[Tensor, Tensor, Tensor]]
+"""From the net's input: what is maximised, the unit's own part of that, what is reported; (B,)."""
+
+
+def score_of(objective: str, task: Task) -> Score:
+    """What rates the images of a task.
+
+    Args:
+        objective: "activation"; "lead" or "margin", see `Channels`. Targets that are not one
+            channel each have no mates to compare with: for them it is their activation.
+        task: whose targets.
+    """
+    channels = None if objective == "activation" else Channels.of(task.net, task.objective)
+    weight, count = task.objective.weight[:, 0], task.objective.index.shape[1]
+    sign = torch.where(weight < 0, -1.0, 1.0)  # a unit driven down is to be below its mates
+
+    def alone(net_input: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        score, activation = task.score(net_input)
+        return score, score, activation
+
+    def among(net_input: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        assert channels
+        means = sign[:, None] * channels(net_input)
+        own = channels.of_target(means)
+        ahead = channels.margin(means) if objective == "margin" else channels.lead(means)
+        return weight.abs() * ahead, weight.abs() * own, sign * count * own.detach()
+
+    return among if channels else alone

@@ -13,13 +13,37 @@ import torch
 from torch import Tensor
 
 from cnnpref.ascent import pixel_ops
+from cnnpref.ascent.importance import Sensitivity
 from cnnpref.ascent.variables import Draws
-from cnnpref.optim.descent import Step
-from cnnpref.optim.problem import per_row
+from cnnpref.optim.descent import Rows, Step
+from cnnpref.optim.problem import Evaluate, Evaluation, per_row
 from cnnpref.optim.schedule import Linear
 
 Clip = Callable[[Tensor, Tensor, float], Tensor]
 """(images, their gradients, percentage) -> images."""
+
+
+class Sensed:
+    """An evaluation that keeps how sensitive each pixel was, in the images' own frame.
+
+    Args:
+        evaluate: is asked once in each iteration.
+        unshift: moves gradients back from the frame in which they were taken.
+    """
+
+    def __init__(self, evaluate: Evaluate, unshift: Step | None) -> None:
+        self._evaluate, self._unshift = evaluate, unshift
+        self._count = 0
+        self.sensitivity = Sensitivity()
+
+    def __call__(self, x: Tensor, rows: Sequence[int]) -> Evaluation:
+        found = self._evaluate(x, rows)
+        gradient = found.gradient
+        if self._unshift:
+            gradient = self._unshift(gradient, self._count, list(rows))
+        self.sensitivity.add(gradient, rows)
+        self._count += 1
+        return found
 
 
 def jitter(
@@ -46,7 +70,7 @@ def penalty(
         normalise: then, by its mean absolute value, as gradients are.
     """
 
-    def added(x: Tensor, t: int, rows: slice) -> Tensor:
+    def added(x: Tensor, t: int, rows: Rows) -> Tensor:
         r = gradient(x) / per_row(scales[rows], x) ** 2
         return weight(t) * (pixel_ops.unit_mean(r) if normalise else r)
 

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 STARTS = 2**20  # places where a stretch can start
-LONGEST = 2**22  # numbers in a stretch, at most
+LONGEST = 2**22  # numbers in a stretch; longer ones go on at the start of the table
 
 
 @cache
@@ -17,3 +17,12 @@ def noise_table(device: torch.device) -> Tensor:
     """Normal numbers, always the same, (STARTS + LONGEST,)."""
     numbers = np.random.RandomState(0).standard_normal(STARTS + LONGEST)
     return torch.from_numpy(numbers.astype(np.float32)).to(device)
+
+
+def stretch(device: torch.device, start: int, count: int) -> Tensor:
+    """So many numbers of the table, from a place on; views where one stretch has them, (count,)."""
+    table = noise_table(device)
+    if start + count <= len(table):
+        return table[start : start + count]
+    rest = count - (len(table) - start)
+    return torch.cat([table[start:], table.repeat(-(-rest // len(table)))[:rest]])

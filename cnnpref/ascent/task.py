@@ -14,9 +14,11 @@ from torch import Tensor
 
 from cnnpref.ascent.awakening import awaken
 from cnnpref.ascent.objective import Objective
+from cnnpref.ascent.statistics import NaturalStatistics
 from cnnpref.ascent.variables import Draws, Features, Generator, Pixels, Variables
 from cnnpref.errors import UserError
 from cnnpref.geometry import Box
+from cnnpref.nets.kernels import passing
 from cnnpref.nets.net import Net
 from cnnpref.nets.readout import Readout
 from cnnpref.optim.problem import Evaluation, Observe
@@ -52,12 +54,14 @@ class Scene:
         box: the part of its image that the units see.
         generator: makes images, if one was given.
         faithful: compute all that Caffe would.
+        statistics: of the user's own images, if they were given.
     """
 
     net: Net
     box: Box
     generator: Generator | None = None
     faithful: bool = False
+    statistics: NaturalStatistics | None = None
 
     @property
     def size(self) -> tuple[int, int]:
@@ -79,6 +83,12 @@ class Scene:
                 "the method needs a generator; give `generator`, or choose a method on pixels"
             )
         return Features(self.net, self.generator, self.box, whole=self.faithful)
+
+
+def passed(readout: Readout, net_input: Tensor) -> Tensor:
+    """The units' activations (B, K), from a pass in the precision that was asked for."""
+    with passing(net_input.device):
+        return readout(net_input).float()
 
 
 class Task:
@@ -111,11 +121,12 @@ class Task:
         self.importance: Tensor | None = None
         self._whole = self._part = tuple(range(len(objective))), objective, readout
 
-    def twice(self) -> Task:
-        """A single row, and the same once more."""
-        initial = None if self.initial is None else [*self.initial, *self.initial]
-        draws = [*self.draws, *deepcopy(list(self.draws))]
-        objective, readout = self.objective.rows([0, 0]), self.readout.rows([0, 0])
+    def in_company(self) -> Task:
+        """These rows, and a copy of the first one behind them."""
+        rows = [*range(len(self.objective)), 0]
+        initial = None if self.initial is None else [self.initial[row] for row in rows]
+        draws = [*self.draws, deepcopy(self.draws[0])]
+        objective, readout = self.objective.rows(rows), self.readout.rows(rows)
         return Task(self.net, objective, readout, self.variables, draws, initial, self.awake)
 
     def watched(self, observe: Callable[[Moment], None], updated: bool, rows: int) -> None:
@@ -156,20 +167,24 @@ class Task:
         x.requires_grad_()
         score, activation = self._score(x, rows)
         if not score.requires_grad:
-            raise UserError(
-                f"the image cannot influence layer {self.objective.layer!r} of {self.net.name!r}: "
-                "its gradient is zero everywhere; choose another layer"
-            )
+            raise self.unreachable()
         (gradient,) = torch.autograd.grad(-score.sum(), x)
         if 0 in gradient.stride():  # that of a sum is one number, seen many times
             gradient = gradient.contiguous()
         worth = self._of(tuple(rows))[1].worth(score, activation)
         return Evaluation(activation, -score.detach(), gradient, worth)
 
+    def unreachable(self) -> UserError:
+        """What to raise where the activation does not depend on the image."""
+        return UserError(
+            f"the image cannot influence layer {self.objective.layer!r} of {self.net.name!r}: "
+            "its gradient is zero everywhere; choose another layer"
+        )
+
     def score(self, net_input: Tensor) -> tuple[Tensor, Tensor]:
         """What to maximise and what to report of all rows, (B,) each; differentiable."""
         _, objective, readout = self._whole
-        return objective.score(readout(net_input))
+        return objective.score(passed(readout, net_input))
 
     @torch.no_grad()
     def activation(self, x: Tensor) -> tuple[Tensor, Tensor]:
@@ -179,7 +194,7 @@ class Task:
 
     def _score(self, x: Tensor, rows: Sequence[int]) -> tuple[Tensor, Tensor]:
         _, objective, readout = self._of(tuple(rows))
-        return objective.score(readout(self.variables.net_input(x)))
+        return objective.score(passed(readout, self.variables.net_input(x)))
 
     def _of(self, rows: tuple[int, ...]) -> tuple[tuple[int, ...], Objective, Readout]:
         """Some rows with their objective and readout; the last ones are kept."""

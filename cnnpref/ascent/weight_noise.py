@@ -27,7 +27,7 @@ class WeightNoise:
 
     def __init__(self, net: Net, layer: str, dropout: float = 0.0) -> None:
         self._weights = _weights_up_to(net, layer)
-        self._kept = [weight.clone() for weight in self._weights]
+        self._kept = [w.clone(memory_format=torch.contiguous_format) for w in self._weights]
         self._last = [weight for weight in net.layer_weights(layer) if weight.ndim > 1]
         self._dropout = dropout
 
@@ -36,7 +36,11 @@ class WeightNoise:
         """Inside, the net has the noise of a step; then its own weights again, to the bit."""
         random = np.random.RandomState(step)
         for weight, kept in zip(self._weights, self._kept, strict=True):
-            _multiply(weight.view(-1), kept.view(-1), sigma, random)
+            # in the order of its axes, however it lies in memory (channels_last)
+            noisy = weight if weight.is_contiguous() else torch.empty_like(kept)
+            _multiply(noisy.view(-1), kept.view(-1), sigma, random)
+            if noisy is not weight:
+                weight.copy_(noisy)
         for weight in self._last if self._dropout else ():
             keeps = (random.uniform(size=weight.shape[1]) >= self._dropout) / (1 - self._dropout)
             channels = torch.from_numpy(keeps).to(weight)

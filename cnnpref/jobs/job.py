@@ -122,6 +122,7 @@ def _maximise(nets: Nets, series: Series, units: Sequence[int]) -> Solution:
             series.seed,
             generator=generator,
             observe=progress,
+            statistics=nets.statistics(series),
         )
 
 
@@ -168,6 +169,7 @@ def _common_attributes(series: Series, nets: Nets, seconds: float) -> dict[str, 
         "device": _device_name(net.device),
         "seconds": seconds,
         "digest": series.digest,
+        **({"statistics": series.statistics or "built-in"} if series.how.uses_statistics else {}),
     }
 
 

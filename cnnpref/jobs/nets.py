@@ -3,15 +3,22 @@
 from __future__ import annotations
 
 from functools import cached_property
+from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 
+from cnnpref.ascent.statistics import NaturalStatistics
 from cnnpref.ascent.variables import Generator
+from cnnpref.errors import UserError
 from cnnpref.jobs.act_range import load_bounds
 from cnnpref.nets import Net, fetched_sha256, open_net, with_zoo_files
 from cnnpref.planning.config import BLOB_KEYS, Config
 from cnnpref.planning.series import Origin, Series
+from cnnpref.results.hdf5 import open_file, reason_of
+
+NATURE = "references/nature.h5"  # below the run's folder
 
 
 class Nets:
@@ -34,6 +41,17 @@ class Nets:
         bounds = {key: _bound(section[key]) for key in ("lower", "upper") if key in section}
         return Generator(net, resize=section.get("resize", False), **given, **bounds)
 
+    def statistics(self, series: Series) -> NaturalStatistics | None:
+        """Those of the run's reference images, if the series is to have them.
+
+        Raises:
+            UserError: their file is missing, damaged, or of other images.
+        """
+        if not series.statistics:
+            return None
+        path = Path(self._config["results"], self._config["run"], NATURE)
+        return read_statistics(path, self.net.image_size[1], series.statistics)
+
     def origin(self, series: Series) -> Origin:
         """The series', with the digests of the weights that were fetched for it.
 
@@ -50,3 +68,28 @@ class Nets:
 
 def _bound(value: Any) -> Any:
     return load_bounds(value) if isinstance(value, str) else value
+
+
+def read_statistics(path: Path, width: int, images: str | None = None) -> NaturalStatistics:
+    """What `references/nature.h5` says of the images' colours and spectrum.
+
+    Args:
+        path: of the file.
+        width: of the images, in pixels.
+        images: their digest, the file's attribute `pixels`; None: of any images.
+
+    Raises:
+        UserError: the file is missing, damaged, or of other images.
+    """
+    try:
+        with open_file(path) as file:
+            found = file.attrs.get("pixels")
+            mean, components, magnitude = (
+                np.asarray(file[name], np.float64)
+                for name in ("colour/mean", "colour/components", "magnitude")
+            )
+    except (KeyError, OSError, RuntimeError, ValueError) as error:
+        raise UserError(f"{path}: {reason_of(error)}; measure the reference images again") from None
+    if images not in (None, found):
+        raise UserError(f"{path} is of other images; measure the reference images again")
+    return NaturalStatistics(mean, components, magnitude, width)

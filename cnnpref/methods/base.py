@@ -8,7 +8,6 @@ from math import prod
 from typing import TYPE_CHECKING, Any, ClassVar, Generic, TypeVar
 
 from cnnpref.methods.options import Options
-from cnnpref.optim.schedule import Linear
 
 if TYPE_CHECKING:  # methods are planned without PyTorch
     import numpy.typing as npt
@@ -31,6 +30,7 @@ class Method(ABC, Generic[O]):
         options: the class of its options.
         presets: {preset: {option: value}}; those of `default_preset` at least.
         needs_generator: it searches among the images of a generator.
+        uses_statistics: it draws on what natural images are like; of the user's own, if given.
         shows_update: an observer sees the image after an iteration's update, not the one that was
             evaluated.
         is_stretched: sheets stretch the contrast of its images, which leave 0..255 or fill little
@@ -44,6 +44,7 @@ class Method(ABC, Generic[O]):
     options: type[O]
     presets: ClassVar[Mapping[str, Mapping[str, Any]]]
     needs_generator: ClassVar[bool] = False
+    uses_statistics: ClassVar[bool] = False
     shows_update: ClassVar[bool] = False
     is_stretched: ClassVar[bool] = False
     bytes_per_variable: ClassVar[int]
@@ -60,6 +61,10 @@ class Method(ABC, Generic[O]):
     def evaluations(self, options: O) -> int:
         """How often the net is evaluated, at most or about."""
         return self.iterations(options)
+
+    def passes(self, options: O) -> int:
+        """How many images the net sees in an evaluation of a unit."""
+        return 1
 
     def precision(self, options: O) -> str:
         """Of products, where the device has a choice: "float32" or "tf32"."""
@@ -87,9 +92,3 @@ class Method(ABC, Generic[O]):
         """
         single = len(shape) > 2 and prod(shape[1:]) > 1 and position != "all"
         return "lower" if single else "higher"
-
-
-def schedule(options: Any, name: str) -> Linear:
-    """The option `<name>_start` to `<name>_end`, linear over `iter_n` iterations."""
-    ends = getattr(options, f"{name}_start"), getattr(options, f"{name}_end")
-    return Linear(*ends, options.iter_n)

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from cnnpref.geometry import grown
-from cnnpref.methods.base import Method, schedule
+from cnnpref.methods.descent import Descent, DescentOptions, descended, schedule
 from cnnpref.methods.options import (
     NUMBER,
     ONE_START,
@@ -17,7 +17,6 @@ from cnnpref.methods.options import (
     Choice,
     Colour,
     Number,
-    Options,
     Whole,
     option,
 )
@@ -31,8 +30,6 @@ if TYPE_CHECKING:
     from cnnpref.optim.problem import Optimum
 
 # meanings that the options of a schedule, or of a clip, share
-_RATE = "step length, on the 0..255 scale of pixels"
-_MOMENTUM = "share of the last step that is kept"
 _DECAY = "share of the image that is lost per iteration"
 _JITTER = "shift the image by up to so many pixels per iteration"
 _BLUR = "Gaussian blur per iteration, its standard deviation in pixels"
@@ -45,14 +42,9 @@ _SIGMA, _EVERY = Number(0, 1000), Whole(1)
 
 
 @dataclass(frozen=True, kw_only=True)
-class GdOptions(Options):
+class GdOptions(DescentOptions):
     """Gradient descent on pixels; a schedule runs linearly from `_start` to `_end`."""
 
-    iter_n: int = option(200, Whole(1), "iterations")
-    lr_start: float = option(2.0, NUMBER, _RATE)
-    lr_end: float = option(1e-10, NUMBER, _RATE)
-    momentum_start: float = option(0.9, NUMBER, _MOMENTUM)
-    momentum_end: float = option(0.9, NUMBER, _MOMENTUM)
     decay_start: float = option(0.1, NUMBER, _DECAY)
     decay_end: float = option(0.1, NUMBER, _DECAY)
     grad_normalize: bool = option(
@@ -92,9 +84,6 @@ class GdOptions(Options):
         "move all of the momentum back with the image after its jitter; the original leaves the"
         " newest gradient behind",
     )
-    patience: int = option(
-        0, Whole(0), "stop a unit whose activation has not risen for so many iterations; 0 is never"
-    )
     canvas: str = option(
         "image",
         Choice(("image", "field")),
@@ -102,11 +91,11 @@ class GdOptions(Options):
         " as wide as the jitter. Jitter, blur and clips are for that part alone, and the rest is"
         " left blank: other pictures, mostly better ones, and much sooner for low layers",
     )
-    precision: str = option(
-        "float32",
-        Choice(("float32", "tf32")),
-        "`float32`; or `tf32`: GPUs that can, round the factors of products to 10 bits, which is"
-        " faster and, on the embedded net, costs 1 % of the activation reached",
+    importance: bool = option(
+        False,
+        SWITCH,
+        "keep how much each pixel mattered, as `spectral` and `maco` do; the image is the same",
+        neutral=False,
     )
 
 
@@ -118,25 +107,13 @@ _LOWER: dict[str, Any] = {
 }
 
 
-class Gd(Method[GdOptions]):
+class Gd(Descent[GdOptions]):
     """The original's `prefer_img_gd`."""
 
     name = "gd"
     options = GdOptions
     presets = {"lower": _LOWER, "higher": {**_LOWER, "jitter_size": 32}, "reference": ONE_START}  # noqa: RUF012
     shows_update = True
-    is_stretched = True
-    bytes_per_variable = 64
-    operations_per_variable = 1500
-
-    def iterations(self, options: GdOptions) -> int:
-        return options.iter_n
-
-    def shortened(self, options: GdOptions, iterations: int) -> GdOptions:
-        return replace(options, iter_n=min(iterations, options.iter_n), retries=0)
-
-    def precision(self, options: GdOptions) -> str:
-        return options.precision
 
     def initial(self, options: GdOptions) -> tuple[float, float, float] | None:
         return options.initial_image
@@ -148,21 +125,19 @@ class Gd(Method[GdOptions]):
         return scene.pixels(grown(scene.box, margin, scene.size), blank=True)
 
     def optimise(self, options: GdOptions, task: Task) -> Optimum:
-        from cnnpref.optim.descent import descend
+        from cnnpref.ascent import gd_steps
 
         # the original draws in this order: noise for the scale, the start, the jitter
         scales = task.noise_norms() / 2
         x = task.start()
-        return descend(
-            task.evaluate,
-            x,
-            schedule(options, "lr"),
-            schedule(options, "momentum"),
-            _steps(options, task, scales.to(x)),
-            options.grad_normalize,
-            options.patience,
-            task.watch,
-        )
+        steps = _steps(options, task, scales.to(x))
+        if not options.importance:
+            return descended(options, task.evaluate, task, x, steps, options.grad_normalize)
+        sensed = gd_steps.Sensed(task.evaluate, steps.unshift)
+        found = descended(options, sensed, task, x, steps, options.grad_normalize)
+        canvas = task.variables.canvas  # type: ignore[attr-defined]
+        task.importance = sensed.sensitivity.importance(canvas, task.net.image_size)
+        return found
 
 
 def _steps(o: GdOptions, task: Task, scales: Tensor) -> Steps:

@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
 
 from cnnpref.methods.base import Method
-from cnnpref.methods.options import ONE_START, Choice, Colour, Options, Whole, option
+from cnnpref.methods.options import COUNT, ONE_START, Choice, Colour, Options, option
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -22,7 +22,7 @@ _LINE_SEARCH = 1.5  # evaluations per iteration (measured)
 class QuasiNewtonOptions(Options):
     """What L-BFGS-B has on pixels and on features."""
 
-    maxiter: int = option(500, Whole(1), "most iterations")
+    maxiter: int = option(500, COUNT, "most iterations")
     solver: str = option(
         "batched",
         Choice(("batched", "scipy")),

@@ -145,6 +145,14 @@ class Colour:
         return {"type": ["array", "null"], "minItems": 3, "maxItems": 3, "items": channel}
 
 
+# Each one more is a number in every unit's trace, which is there from the start.
+COUNT = Whole(1, 1_000_000)  # of iterations
+PRECISION = Choice(("float32", "tf32", "bf16"))
+PRECISION_MEANING = (
+    "of the net's products: `float32`; `tf32`: GPUs that can, round the factors to 10 bits; `bf16`:"
+    " to 8 bits, and values between layers, too, on CPUs with AVX-512 bf16 or AMX and on GPUs from"
+    " Ampere on: there a pass takes half the time, and other devices refuse it"
+)
 NUMBER, SHARE, PERCENT, SWITCH = Number(), Number(0, 1), Number(0, 100), Switch()
 
 
@@ -170,6 +178,12 @@ def option(default: Any, kind: Kind, meaning: str, neutral: Any = MISSING) -> An
             keep their names.
     """
     return field(default=default, metadata={"kind": kind, "meaning": meaning, "neutral": neutral})
+
+
+def changed(kind: type[Options], name: str, default: Any) -> Any:
+    """A field of an options class that it inherits, with another default."""
+    (inherited,) = (each for each in fields(kind) if each.name == name)
+    return field(default=default, metadata=inherited.metadata)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -10,11 +10,12 @@ from cnnpref.methods.dgn_gd import DGN_GD
 from cnnpref.methods.dgn_lbfgs import DGN_LBFGS
 from cnnpref.methods.gd import GD
 from cnnpref.methods.lbfgs import LBFGS
+from cnnpref.methods.maco import MACO
 from cnnpref.methods.options import Options, checked, require_known, schema
 from cnnpref.methods.spectral import SPECTRAL
 
 METHODS: dict[str, Method[Any]] = {
-    each.name: each for each in (SPECTRAL, GD, LBFGS, DGN_GD, DGN_LBFGS)
+    each.name: each for each in (SPECTRAL, MACO, GD, LBFGS, DGN_GD, DGN_LBFGS)
 }
 
 

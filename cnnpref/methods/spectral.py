@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
 from contextlib import nullcontext
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
 
 import numpy as np
 
 from cnnpref.geometry import Box, grown
-from cnnpref.methods.base import Method
-from cnnpref.methods.options import NUMBER, ByField, Choice, Number, Options, Whole, option
+from cnnpref.methods.options import NUMBER, ByField, Number, option
+from cnnpref.methods.viewed import Viewed, ViewedOptions, natural
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -35,16 +34,19 @@ def _by_field(low: float, high: float, meaning: str) -> Any:
 
 
 @dataclass(frozen=True, kw_only=True)
-class SpectralOptions(Options):
+class SpectralOptions(ViewedOptions):
     """Adam on Fourier coefficients; None is what suits the size of a unit's receptive field."""
 
-    steps: int = option(128, Whole(1), "steps")
     lr: float = option(0.05, NUMBER, "step length, in units of the natural spectrum")
     cap: float | None = _by_field(1e-6, 1e6, _CAP)
     fine: float | None = _by_field(1e-6, 1e6, _CAP)
     total: float = option(0.0, Number(0, 1e6), "the same of all bands together; 0 is no limit")
-    alpha: float | None = _by_field(0, 10, "amplitude falls as 1 / frequency^alpha")
-    chroma: float | None = _by_field(0, 10, "how colourful, 1 as photographs are")
+    alpha: float | None = _by_field(
+        0, 10, "amplitude falls as 1 / frequency^alpha, without images of your own"
+    )
+    chroma: float | None = _by_field(
+        0, 10, "how colourful, 1 as photographs are; colours of your own images stay as they are"
+    )
     coarse: float | None = _by_field(
         0, 0.75, "highest frequency at the first step, in cycles per pixel; 0: all"
     )
@@ -57,12 +59,6 @@ class SpectralOptions(Options):
     weight_noise_end: float | None = _by_field(0, 10, _WEIGHTS)
     dropout: float = option(
         0.0, Number(0, 0.9), "share of the input channels of the units' layer left out in a step"
-    )
-    objective: str = option(
-        "lead",
-        Choice(("activation", "lead", "margin")),
-        "`activation`; `lead`: above the mean of the layer's channels there; `margin`: above a soft"
-        " maximum of the others",
     )
 
 
@@ -107,7 +103,7 @@ _STAGES = 5  # of weight noise
 _CONSTANT, _LAST = 0.6, 0.02  # share of the steps at full length; what the length comes down to
 
 
-class Spectral(Method[SpectralOptions]):
+class Spectral(Viewed[SpectralOptions]):
     """Images within the spectrum of natural ones, seen in random views under noise on the net."""
 
     name = "spectral"
@@ -121,31 +117,25 @@ class Spectral(Method[SpectralOptions]):
             **{"weight_noise_start": 0.1, "weight_noise_end": 0.15, "dropout": 0.3},
         },
     }
-    shows_update = True
-    bytes_per_variable = 64
-    operations_per_variable = 1500
-
-    def iterations(self, options: SpectralOptions) -> int:
-        return options.steps
-
-    def shortened(self, options: SpectralOptions, iterations: int) -> SpectralOptions:
-        return replace(options, steps=min(iterations, options.steps), retries=0)
 
     def variables(self, options: SpectralOptions, scene: Scene) -> Variables:
-        from cnnpref.ascent.fourier import Colours, FourierImages
+        from cnnpref.ascent.canvas import Colours
+        from cnnpref.ascent.fourier import FourierImages
 
         chosen = suited(options, scene.box)
         margin = math.ceil(_shift(chosen, scene.box)) + 2
         canvas = grown(scene.box, margin, scene.size)
-        colours = Colours.of_photographs(scene.net.input_shape[0], chosen.chroma)
-        return FourierImages(scene.net, canvas, scene.box, chosen.alpha, colours)
+        photographs = Colours.of_photographs(scene.net.input_shape[0]).with_chroma(chosen.chroma)
+        spectrum, colours = natural(scene, canvas, chosen.alpha, photographs)
+        return FourierImages(scene.net, canvas, scene.box, spectrum, colours)
 
     def optimise(self, options: SpectralOptions, task: Task) -> Optimum:
         from cnnpref.optim.adam import minimise
 
         run = _Run(options, task)
-        found = minimise(run.evaluate, run.start, run.rate, options.steps, run.cap, task.watch)
-        task.importance = run.importance()
+        start = run.viewing.start
+        found = minimise(run.evaluate, start, run.rate, options.steps, run.cap, task.watch)
+        task.importance = run.viewing.importance()
         return found
 
 
@@ -155,61 +145,32 @@ def _shift(chosen: Suited, box: Box) -> float:
 
 
 class _Run:
-    """The steps of a batch.
+    """The steps of a batch."""
 
-    Attributes:
-        dead: rows whose units nothing in their first view reached, (B,).
-        sensitivity: size of the gradient at each pixel, summed over the steps, (B, h, w).
-    """
-
-    dead: Tensor
+    images: FourierImages
 
     def __init__(self, options: SpectralOptions, task: Task) -> None:
         from cnnpref.ascent.fourier import Limits
+        from cnnpref.ascent.viewing import Viewing
         from cnnpref.ascent.views import Views
         from cnnpref.ascent.weight_noise import WeightNoise
 
         self.options = options
-        self.images: FourierImages = task.variables  # type: ignore[assignment]
+        self.images = task.variables  # type: ignore[assignment]
         self.chosen = chosen = suited(options, self.images.box)
         shift = _shift(chosen, self.images.box)
         self.views = Views(chosen.near, chosen.far, chosen.rotation, shift, chosen.noise)
         self.limits = Limits(chosen.cap, chosen.fine, options.total)
-        self.start = task.start()
-        draws = range(options.steps)
-        chances = [[self.views.draw(each) for _ in draws] for each in task.draws]
-        self.chances = np.array(chances).swapaxes(0, 1)  # (steps, B, 5)
+        self.viewing = Viewing(task, options.objective, options.steps, self.views)
         noisy = chosen.weight_noise_start or chosen.weight_noise_end or options.dropout
-        self.objective = task.objective
         layer = task.objective.layer
         self.weights = WeightNoise(task.net, layer, options.dropout) if noisy else None
-        self.score = _objective(options.objective, task)
-        self.sensitivity: Tensor | None = None
 
     def evaluate(self, x: Tensor, t: int) -> Evaluation:
         """A view of the images, and what the net makes of it."""
         noise = self.weights.at(t, self.weight_noise(t)) if self.weights else nullcontext()
         with noise:
-            return self._evaluate(x, t)
-
-    def _evaluate(self, x: Tensor, t: int) -> Evaluation:
-        import torch
-
-        from cnnpref.optim.problem import Evaluation
-
-        x = x.detach().requires_grad_()
-        images = self.images.canvas_images(x, self.gate(t))
-        view = self.views.see(images, self.images.seen, self.chances[t])
-        score, own, activation = self.score(self.images.encode(view))
-        if t == 0:
-            (reached,) = torch.autograd.grad(own.sum(), images, retain_graph=True)
-            self.dead = (reached == 0).flatten(1).all(1)
-        score = torch.where(self.dead, own, score)  # others may answer where the unit does not
-        gradient, sensitivity = torch.autograd.grad(-score.sum(), [x, images])
-        size = sensitivity.abs().mean(1)
-        self.sensitivity = size if self.sensitivity is None else self.sensitivity + size
-        worth = self.objective.worth(own, activation)
-        return Evaluation(activation, -score.detach(), gradient, worth)
+            return self.viewing.evaluate(x, t, self.views, self.gate(t))
 
     def gate(self, t: int) -> Tensor | None:
         """From coarse to fine."""
@@ -235,46 +196,6 @@ class _Run:
         if (t + 1) % _CAP_EVERY and t < self.options.steps - _CAP_LAST:
             return x
         return self.images.spectrum.cap(x, self.limits)
-
-    def importance(self) -> Tensor:
-        """Where the activation comes from, (B, H, W) in 0..1."""
-        from cnnpref.ascent.pixel_ops import blur, percentile
-        from cnnpref.geometry import crop
-
-        assert self.sensitivity is not None
-        smooth = blur(self.sensitivity[:, None], 2.5)[:, 0]
-        most = percentile(smooth.flatten(1), 90)[:, None, None].clamp(min=1e-30)
-        whole = smooth.new_zeros(len(smooth), *self.images.net.input_shape[1:])
-        crop(whole, self.images.canvas)[:] = (smooth / most).clamp(max=1)
-        return whole
-
-
-Score = Callable[["Tensor"], tuple["Tensor", "Tensor", "Tensor"]]
-"""From the net's input: what is maximised, the unit's own part of that, what is reported; (B,)."""
-
-
-def _objective(name: str, task: Task) -> Score:
-    """Targets that are not one channel each have no mates to compare with: their activation."""
-    import torch
-
-    from cnnpref.ascent.contrast import Channels
-
-    channels = None if name == "activation" else Channels.of(task.net, task.objective)
-    weight, count = task.objective.weight[:, 0], task.objective.index.shape[1]
-    sign = torch.where(weight < 0, -1.0, 1.0)  # a unit driven down is to be below its mates
-
-    def alone(net_input: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        score, activation = task.score(net_input)
-        return score, score, activation
-
-    def among(net_input: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        assert channels
-        means = sign[:, None] * channels(net_input)
-        own = channels.of_target(means)
-        ahead = channels.margin(means) if name == "margin" else channels.lead(means)
-        return weight.abs() * ahead, weight.abs() * own, sign * count * own.detach()
-
-    return among if channels else alone
 
 
 SPECTRAL = Spectral()

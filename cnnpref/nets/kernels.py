@@ -9,7 +9,7 @@ differ by 2e-6 and flip some, which changes late gradients by 1e-3. On a GPU, TF
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from contextvars import ContextVar
 from typing import Any
 
@@ -23,6 +23,7 @@ _LEAST = (
     16  # from so many rows and columns on a CPU's products treat all rows alike (MKL, measured)
 )
 _fast: ContextVar[bool] = ContextVar("fast", default=False)
+_bf16: ContextVar[bool] = ContextVar("bf16", default=False)
 
 
 def find_device(name: str | torch.device) -> torch.device:
@@ -45,15 +46,45 @@ def fast_kernels(precision: str = "float32") -> Iterator[None]:
     """Let everything inside, forward and backward, use the fastest kernels.
 
     Args:
-        precision: "float32", or "tf32": GPUs that can, round the factors of products to 10 bits.
+        precision: "float32"; "tf32": GPUs that can, round the factors of products to 10 bits;
+            "bf16": see `passing`.
     """
-    token, switches = _fast.set(True), _tf32()
+    token, half, switches = _fast.set(True), _bf16.set(precision == "bf16"), _tf32()
     _set_tf32(precision == "tf32", precision == "tf32")
     try:
         yield
     finally:
         _set_tf32(*switches)
+        _bf16.reset(half)
         _fast.reset(token)
+
+
+def passing(device: torch.device) -> AbstractContextManager[Any]:
+    """For a pass of a net; what is inside computes in bfloat16 where that was asked for.
+
+    Products are rounded to 8 bits and summed up in single precision.
+    """
+    return torch.autocast(device.type, torch.bfloat16) if _bf16.get() else nullcontext()
+
+
+def check_precision(precision: str, device: torch.device) -> None:
+    """Let only what the device has circuits for pass: emulated, bfloat16 is slower.
+
+    Raises:
+        UserError: it is "bf16" and the device has none.
+    """
+    if precision == "bf16" and not _has_bf16(device):
+        raise UserError(
+            f"precision bf16: {device} has no circuits for it (CPUs have AVX-512 bf16 or AMX, GPUs"
+            " are of Ampere or later); take float32"
+        )
+
+
+def _has_bf16(device: torch.device) -> bool:
+    if device.type == "cuda":
+        return torch.cuda.get_device_capability(device) >= (8, 0)
+    known: Any = torch.cpu
+    return bool(known._is_avx512_bf16_supported() or known._is_amx_tile_supported())
 
 
 def fast() -> bool:

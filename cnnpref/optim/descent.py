@@ -10,14 +10,16 @@ import torch
 from torch import Tensor
 
 from cnnpref.optim._trace import Trace
+from cnnpref.optim.portions import overwrite, portions
 from cnnpref.optim.problem import Evaluate, Evaluation, Observe, Optimum, per_row
 from cnnpref.optim.schedule import Linear
 
 _CHECK_EVERY = 10  # iterations between looks at whether any row still runs: a look stalls a GPU
-_CACHED = 640_000  # numbers: with what is made of them they still fit a CPU's cache (measured)
 
 
-Step = Callable[[Tensor, int, slice], Tensor]
+Rows = slice | list[int]
+
+Step = Callable[[Tensor, int, Rows], Tensor]
 """(x, t, rows) -> x: variables of some rows, the iteration, which rows of the batch they are."""
 
 
@@ -74,21 +76,21 @@ def descend(
     rows: Sequence[int] = range(len(x))
     nothing, size = x.new_zeros(len(x)), x.new_zeros(len(x))
     found = Evaluation(nothing, nothing, torch.zeros_like(x), nothing)
-    x, spare, moved, portions = x.clone(), torch.empty_like(x), torch.empty_like(x), _portions(x)
+    x, spare, moved, parts = x.clone(), torch.empty_like(x), torch.empty_like(x), portions(x)
     for t in range(rate.iterations):
-        for part in portions if steps.shift else ():
+        for part in parts if steps.shift else ():
             moved[part] = _moved(steps.shift, x[part], t, part)
         seen = moved if steps.shift else x
         found = _evaluated(evaluate, seen, rows, found)
         g = found.gradient
-        for part in portions:
+        for part in parts:
             size[part] = g[part].flatten(1).abs().mean(1)
         running = record.add_iterate(t, x, found, size)
         scale = torch.where(size > 0, size, 1) if normalise else torch.ones_like(size)
         now = _Iteration(t, rate(t), momentum(t), scale, steps)
-        for part in portions:
+        for part in parts:
             spare[part] = _updated(now, x, v, g, seen, part)
-        _overwrite(spare, ~running, x)
+        overwrite(spare, ~running, x)
         x, spare = spare, x
         if observe:
             observe(t + 1, x, found.activation)
@@ -99,23 +101,8 @@ def descend(
     return record.optimum(x, record.best)
 
 
-def _portions(x: Tensor) -> list[slice]:
-    """The rows of a batch in portions: on a CPU few enough to stay in its cache meanwhile."""
-    count = len(x) if x.is_cuda else max(1, _CACHED // max(1, x[0].numel()))
-    return [slice(start, start + count) for start in range(0, len(x), count)]
-
-
 def _moved(move: Step | None, x: Tensor, t: int, rows: slice) -> Tensor:
     return move(x, t, rows) if move else x
-
-
-def _overwrite(x: Tensor, mask: Tensor, source: Tensor) -> None:
-    """Copy the rows where the mask (B,) holds."""
-    if x.is_cuda:  # a look at the mask would stall it
-        torch.where(per_row(mask, x), source, x, out=x)
-    else:
-        for row in mask.nonzero()[:, 0].tolist():
-            x[row] = source[row]
 
 
 def _evaluated(
@@ -173,5 +160,5 @@ class _Best(Trace):
         rising = self.summit + self.patience >= t if self.patience else None
         running = self.add(t, found, size, rising)
         self.summit = torch.where(self.better, t, self.summit)
-        _overwrite(self.best, self.better, x)
+        overwrite(self.best, self.better, x)
         return running

@@ -80,7 +80,8 @@ def runtime_minutes(plan: Plan, batch: Batch) -> int:
 def evaluation_seconds(plan: Plan, series: Series) -> float:
     """What the evaluation of a unit and the step that follows take on one CPU core."""
     parts = list(_parts(plan, series))
-    passes = sum(4 * _products(net, layers) for net, layers in parts)  # forward and backward
+    products = sum(4 * _products(net, layers) for net, layers in parts)  # forward and backward
+    passes = series.how.passes(series.options) * products
     steps = series.how.operations_per_variable * prod(parts[-1][0].input_shape)
     return (passes + steps) / PACE
 

@@ -111,12 +111,14 @@ def _folder(config: Config) -> Path:
     return Path(config["results"], config["run"])
 
 
-def make_plan(config: Config, describe: Describe) -> Plan:
+def make_plan(config: Config, describe: Describe, statistics: str = "") -> Plan:
     """Expand a resolved config over the layers of its net.
 
     Args:
         config: from `read_config` or `resolve_config`.
         describe: reads the files of a section of the config.
+        statistics: digest of the run's reference images, whose statistics the methods that use any
+            are to have; "": those that are built in.
 
     Raises:
         UserError: a layer, unit, label, position, method, preset or option that does not exist; a
@@ -136,7 +138,18 @@ def make_plan(config: Config, describe: Describe) -> Plan:
     }
     _check_number(config, sum(map(len, units.values())))
     series = tuple(
-        _series(config, net, layer, settings, units[layer], labels[layer], method, origin, seed)
+        _series(
+            config,
+            net,
+            layer,
+            settings,
+            units[layer],
+            labels[layer],
+            method,
+            origin,
+            seed,
+            statistics if METHODS[method].uses_statistics else "",
+        )
         for layer, settings in layers.items()
         for method, origin in origins.items()
         for seed in range(config["seed"], config["seed"] + config["seeds"])
@@ -231,11 +244,13 @@ def _series(
     method: str,
     origin: Origin,
     seed: int,
+    statistics: str,
 ) -> Series:
     where = net.maps[layer]
     position = select_position(layer, where, settings.get("position", "center"))
     sign = settings.get("sign", 1)
-    preset = settings.get("preset") or METHODS[method].default_preset(where.units_first, position)
+    default = METHODS[method].default_preset(where.units_first, position)
+    preset = _preset(config, layer, settings.get("preset"), method) or default
     chosen = _options(config, layer, settings, method, preset)
     digest = _digest(
         origin=origin,
@@ -246,12 +261,41 @@ def _series(
         seed=seed,
         **({"axis": where.axis} if where.axis else {}),
         **({"sign": sign} if sign != 1 else {}),  # it came later than the first results
+        **({"statistics": statistics} if statistics else {}),
     )
     folder = _folder(config) / UNITS.format(layer=escape(layer), method=method, key=digest[:8])
     name = method if seed == config["seed"] else f"{method}-seed{seed}"
     return Series(
-        layer, method, name, units, position, chosen, seed, origin, digest, folder, labels, sign
+        layer,
+        method,
+        name,
+        units,
+        position,
+        chosen,
+        seed,
+        origin,
+        digest,
+        folder,
+        labels,
+        sign,
+        statistics,
     )
+
+
+def _preset(config: Config, layer: str, preset: str | None, method: str) -> str | None:
+    """The preset of a layer, if that method has it.
+
+    Raises:
+        UserError: no method of the config has it.
+    """
+    has = [name for name in config["methods"] if preset in METHODS[name].presets]
+    if preset and not has:
+        known = list(dict.fromkeys(p for name in config["methods"] for p in METHODS[name].presets))
+        raise UserError(
+            f"config: layers.{layer}.preset: no method of {', '.join(config['methods'])} has the"
+            f" preset {preset!r}{suggest(preset, known)}; known are: {', '.join(known)}"
+        )
+    return preset if method in has else None
 
 
 def _options(

@@ -30,6 +30,8 @@ class Series:
         folder: where the unit files lie; its name ends in the first 8 digits of the digest.
         labels: of all units of the layer, or (); images and paths do not depend on them.
         sign: 1; or -1 for the images that the units like least.
+        statistics: digest of the reference images whose statistics the method draws on; "": those
+            that are built in, or none.
     """
 
     layer: str
@@ -44,6 +46,7 @@ class Series:
     folder: Path
     labels: tuple[str, ...] = ()
     sign: int = 1
+    statistics: str = ""
 
     @property
     def how(self) -> Method[Any]:

@@ -11,7 +11,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from small import random_net
 
-from cnnpref.ascent.fourier import Colours, FourierImages, Limits, Spectrum
+from cnnpref.ascent.canvas import Colours
+from cnnpref.ascent.fourier import FourierImages, Limits, Spectrum
 from cnnpref.errors import UserError
 from cnnpref.nets.caffe import CaffeNet
 
@@ -83,7 +84,9 @@ def test_what_is_below_the_limits_stays_as_it_is() -> None:
 def images(tmp_path: Path) -> FourierImages:
     """Of a canvas of 13 x 14 in images of 20 x 20."""
     net = random_net(tmp_path)
-    return FourierImages(net, (2, 3, 15, 17), (4, 5, 11, 12), 1.25, Colours.of_photographs(3))
+    spectrum = Spectrum((13, 14), 1.25, net.device)
+    colours = Colours.of_photographs(3)
+    return FourierImages(net, (2, 3, 15, 17), (4, 5, 11, 12), spectrum, colours)
 
 
 def test_an_image_given_is_the_image_that_starts(images: FourierImages) -> None:
@@ -110,7 +113,8 @@ def test_an_image_of_another_size_is_refused(images: FourierImages) -> None:
 def test_the_start_is_a_unit_of_the_natural_spectrum(tmp_path: Path) -> None:
     net: CaffeNet = random_net(tmp_path)
     whole = (0, 0, 20, 20)
-    images = FourierImages(net, whole, whole, 1.25, Colours.of_photographs(3))
+    spectrum = Spectrum((20, 20), 1.25, net.device)
+    images = FourierImages(net, whole, whole, spectrum, Colours.of_photographs(3))
     x = images.start([np.random.RandomState(row) for row in range(20)])
     assert float(x.square().sum(-1).mean()) == pytest.approx(0.3**2, rel=0.05)
 
@@ -124,6 +128,6 @@ def test_grey_and_other_channels_have_no_colours() -> None:
 
 
 def test_chroma_changes_colours_and_not_brightness() -> None:
-    plain, strong = (np.array(Colours.of_photographs(3, c).axes) for c in (1.0, 2.0))
+    plain, strong = (np.array(Colours.of_photographs(3).with_chroma(c).axes) for c in (1.0, 2.0))
     np.testing.assert_array_equal(plain[:, 0], strong[:, 0])
     np.testing.assert_allclose(2 * plain[:, 1:], strong[:, 1:])

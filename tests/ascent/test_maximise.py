@@ -16,11 +16,13 @@ from cnnpref.nets.caffe import CaffeNet
 
 SHORT = {"gd": {"iter_n": 8, "jitter_size": 2}, "lbfgs": {"maxiter": 4, "initial_image": None}}
 SHORT |= {"dgn_gd": {"iter_n": 8}, "dgn_lbfgs": {"maxiter": 4}, "spectral": {"steps": 8}}
+SHORT |= {"maco": {"steps": 8}}
 
 # what lets the activation itself rise from step to step
 RISING: dict[str, dict[str, Any]] = {
     "gd": {"iter_n": 40, "image_jitter": False},
     "spectral": {"steps": 40, "objective": "activation"},
+    "maco": {"steps": 60},
 }
 
 

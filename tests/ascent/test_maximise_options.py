@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
+import torch
 from basics import refusal
 from small import NET, random_net
 
@@ -13,6 +15,7 @@ import cnnpref
 from cnnpref.ascent.variables import Generator
 from cnnpref.methods import resolve
 from cnnpref.nets.caffe import CaffeNet
+from cnnpref.nets.kernels import _has_bf16
 
 WRONG = {
     "layer": ("unknown layer 'cnv2' (did you mean 'conv2'", {"layer": "cnv2"}),
@@ -175,6 +178,62 @@ def test_a_canvas_that_is_the_field(net: CaffeNet) -> None:
         assert np.ptp(image[canvas]) > 10
         assert np.allclose(image[~canvas], [120, 110, 100])
         assert best > trace[0]
+
+
+@pytest.mark.parametrize("options", [{}, {"canvas": "field"}, {"patience": 3, "iter_n": 60}])
+def test_gd_keeps_how_much_each_pixel_mattered_on_request(
+    net: CaffeNet, options: dict[str, Any]
+) -> None:
+    """Pictures are the same; what no unit sees, jitter included, does not matter."""
+    objective = cnnpref.Objective.units(net, "conv1", [1, 4])
+    chosen = {"iter_n": 12, "jitter_size": 2, **options}
+    plain, sensed = (
+        cnnpref.maximise(net, objective, "gd", resolve("gd", "lower", {**chosen, **more}))
+        for more in ({}, {"importance": True})
+    )
+    assert plain.importance is None
+    assert np.array_equal(plain.images, sensed.images)
+    assert sensed.importance is not None
+    assert sensed.importance.shape == (2, 20, 20)
+    assert sensed.importance.max() == 255
+    near = inside(net.receptive_field("conv1"), 2 + 10)  # shifts, and the blur of the plane
+    assert not sensed.importance[:, ~near].any()
+    middle = inside(net.receptive_field("conv1"), 0)
+    assert sensed.importance[:, middle].mean() > 3 * sensed.importance[:, ~middle].mean()
+
+
+@pytest.mark.skipif(not _has_bf16(torch.device("cpu")), reason="the processor has no bfloat16")
+@pytest.mark.parametrize("layer", ["conv1", "conv2", "fc"])
+@pytest.mark.parametrize("method", ["gd", "spectral", "maco"])
+def test_passes_in_bfloat16_are_near_and_do_not_depend_on_the_batch(
+    net: CaffeNet, method: str, layer: str
+) -> None:
+    count = {"iter_n": 8, "jitter_size": 2} if method == "gd" else {"steps": 8}
+    count["retries"] = 0  # rounding decides whether so short a run is stuck
+    options, exact = (
+        resolve(method, "higher", {**count, "precision": p}) for p in ("bf16", "float32")
+    )
+    units = [4, 0, 7, 2, 5]
+    batch, alone, wanted = (
+        cnnpref.maximise(net, cnnpref.Objective.units(net, layer, some), method, chosen)
+        for some, chosen in ((units, options), ([7], options), (units, exact))
+    )
+    assert np.array_equal(batch.images[2], alone.images[0])
+    assert np.array_equal(batch.activations[2], alone.activations[0])
+    if layer != "conv1":  # a few dot products, which are not rounded
+        assert not np.array_equal(batch.images, wanted.images)
+    first, other = (np.array([trace[0] for trace in each.activations]) for each in (batch, wanted))
+    np.testing.assert_allclose(first, other, atol=0.03 * np.abs(other).max())
+
+
+def test_a_device_without_bfloat16_refuses_it(
+    net: CaffeNet, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("cnnpref.nets.kernels._has_bf16", lambda _device: False)
+    objective = cnnpref.Objective.units(net, "fc", [0])
+    options = resolve("gd", "higher", {"precision": "bf16"})
+    told = refusal(cnnpref.maximise, net, objective, "gd", options)
+    assert told.startswith("precision bf16: cpu has no circuits for it")
 
 
 def test_lbfgs_leaves_what_the_unit_does_not_see(net: CaffeNet) -> None:

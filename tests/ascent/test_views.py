@@ -69,6 +69,33 @@ def test_noise_has_its_size_and_is_the_rows_own() -> None:
     assert abs(np.corrcoef(noise[0].ravel(), noise[1].ravel())[0, 1]) < 0.03
 
 
+def test_images_of_any_size_have_noise() -> None:
+    """Longer ones than a stretch of the table hold, too: of the first row beyond its end."""
+    chance = np.zeros((1, 5))
+    chance[0, 4] = 1.0
+    side = 1320  # 5.2 million numbers
+    noise = Views(1.0, 1.0, 0.0, 0.0, 0.2).see(
+        torch.zeros(1, 3, side, side), (0, 0, side, side), chance
+    )
+    assert float(noise[0, 2].std()) == pytest.approx(0.2, rel=0.01)
+    assert abs(np.corrcoef(noise[0, 0].ravel(), noise[0, 2].ravel())[0, 1]) < 0.01
+
+
+def test_weights_have_the_same_noise_however_they_lie_in_memory() -> None:
+    torch.manual_seed(0)
+    module = torch.nn.Sequential(
+        torch.nn.Conv2d(3, 4, 3), torch.nn.ReLU(), torch.nn.Conv2d(4, 2, 3)
+    )
+    found = []
+    for layout in (torch.contiguous_format, torch.channels_last):
+        net = cnnpref.load_torch(module.to(memory_format=layout), (3, 9, 9))
+        before = [weight.clone() for weight in net.parameters()]
+        with WeightNoise(net, "2", dropout=0.5).at(3, 0.1):
+            found.append([weight.clone().contiguous() for weight in net.parameters()])
+        assert all(map(torch.equal, before, net.parameters()))
+    assert all(map(torch.equal, *found))
+
+
 def test_weights_are_noisy_inside_and_their_own_again_after(net: CaffeNet) -> None:
     before = [weight.clone() for weight in net.parameters()]
     noise = WeightNoise(net, "fc")

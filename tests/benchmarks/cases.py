@@ -24,6 +24,8 @@ TARGETS = {  # net: layers, with the position of the unit in the map
     "alexnet": dict.fromkeys(("conv1", "conv3", "conv5", "fc6", "fc8"), "center"),
 }
 ITERATIONS = {"gd": 5, "gd_field": 5, "lbfgs": 10, "dgn_gd": 4, "dgn_lbfgs": 6}
+VIEWED = {"spectral": 5, "maco": 5}  # methods that nobody has in a plain way: beside our gd
+ITERATIONS |= VIEWED
 ZOO = {"squeezenet": "squeezenet1.0", "alexnet": "alexnet", "generator": "generator_fc6"}
 MODULES = {
     "squeezenet": plain_nets.squeezenet,
@@ -114,7 +116,8 @@ class Case:
         Raises:
             UserError: gd does not know `canvas`.
         """
-        count = "maxiter" if "lbfgs" in self.method else "iter_n"
+        kind = METHODS[self.method.removesuffix("_field")].options.__dataclass_fields__
+        count = next(name for name in ("iter_n", "maxiter", "steps") if name in kind)
         given: dict[str, Any] = {count: iterations} if iterations else {}
         if self.method == "gd_field":
             return resolve("gd", self.preset, {**given, "canvas": "field"})
@@ -129,8 +132,7 @@ class Case:
     @property
     def full_count(self) -> int:
         """How many iterations the original's example takes."""
-        options = self.options()
-        return options.maxiter if "lbfgs" in self.method else options.iter_n
+        return METHODS[self.method.removesuffix("_field")].iterations(self.options())
 
     def objective(self) -> Objective:
         weight = self.options().feature_weight

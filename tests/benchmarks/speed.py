@@ -17,7 +17,7 @@ from statistics import median
 import contest
 import limit
 import torch
-from cases import Case
+from cases import VIEWED, Case
 from command import asked
 from lucent_peer import Peer
 from projection import project
@@ -27,7 +27,7 @@ import cnnpref
 SECONDS = 10.0  # a run of ours should take no longer
 TOLERANCE = 5e-3  # one ReLU or maximum that flips changes a late gradient by 1e-3
 COLUMNS = [
-    *("method", "layer", "batch", "ours / plain", "ours / lucent", "of the limit"),
+    *("method", "layer", "batch", "ours / plain", "ours / lucent", "ours / gd", "of the limit"),
     "images a minute",
 ]
 
@@ -43,7 +43,7 @@ def fitted(case: Case, most: int) -> Case:
 
 def check(case: Case) -> None:
     """Stop unless ours and the plain way do the same work."""
-    if case.method == "gd_field":
+    if case.method == "gd_field" or case.method in VIEWED:
         return
     found = contest.disagreement(replace(case, iterations=1, batch=2))
     if not found < TOLERANCE:
@@ -54,17 +54,16 @@ def row(case: Case, peer: Peer, repeat: int) -> list[str]:
     """Medians over runs in which all take turns, so that a busy machine slows all alike."""
     check(case)
     runs = [_run(case, peer) for _ in range(repeat)]
-    times, lucent, of_limit = (
+    times, lucent, gd, of_limit = (
         median(run["ours"] / run[other] for run in runs) if other in runs[0] else None
-        for other in ("plain", "lucent", "limit")
+        for other in ("plain", "lucent", "gd", "limit")
     )
     per_minute = 60 * median(run["ours"] for run in runs) / case.full_count
     return [
         case.method.replace("_field", ", canvas: field"),
         f"{case.net} {case.layer}",
         str(case.batch),
-        f"{times:.3g}",
-        f"{lucent:.3g}" if lucent else "",
+        *(f"{ratio:.3g}" if ratio else "" for ratio in (times, lucent, gd)),
         f"{of_limit:.0%}" if of_limit > 0.01 else "< 1%",
         f"{per_minute:.3g}",
     ]
@@ -74,9 +73,12 @@ def _run(case: Case, peer: Peer) -> dict[str, float]:
     """Images times iterations per second of each."""
     takers: dict[str, Callable[[], float]] = {
         "ours": partial(contest.ours, case),
-        "plain": partial(contest.plainly, case),
         "limit": lambda: limit.matmul_rate(case.device) / limit.needed(case),
     }
+    if case.method in VIEWED:
+        takers["gd"] = partial(contest.ours, replace(case, method="gd"))
+    else:
+        takers["plain"] = partial(contest.plainly, case)
     if peer.takes(case):
         takers["lucent"] = partial(peer.speed, case)
     return {name: measure() for name, measure in takers.items()}
@@ -101,7 +103,7 @@ def main() -> None:
     chosen, given = asked(__doc__)
     peer, rate = Peer(given.lucent, given.device), limit.matmul_rate(given.device)
     print(machine(given.device, given.threads, rate), *filter(None, [peer.absent]), sep="\n")
-    print("", line(COLUMNS), line(["---"] * 2 + ["---:"] * 5), sep="\n", flush=True)
+    print("", line(COLUMNS), line(["---"] * 2 + ["---:"] * 6), sep="\n", flush=True)
     for case in chosen:
         print(line(row(fitted(case, given.batch), peer, given.repeat)), flush=True)
     if given.project or given.device != "cpu":

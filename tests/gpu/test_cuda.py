@@ -22,6 +22,7 @@ pytestmark = pytest.mark.skipif(not torch.cuda.is_available(), reason="there is 
 
 SHORT = {"gd": {"iter_n": 5, "jitter_size": 2}, "lbfgs": {"maxiter": 4, "initial_image": None}}
 SHORT |= {"dgn_gd": {"iter_n": 5}, "dgn_lbfgs": {"maxiter": 4}, "spectral": {"steps": 8}}
+SHORT |= {"maco": {"steps": 8}}
 
 
 def on(folder: Path, text: str, device: str) -> CaffeNet:
@@ -60,7 +61,7 @@ def test_a_canvas_that_is_the_field(tmp_path: Path) -> None:
     assert np.abs(ours.images - theirs.images).max() <= 0.5
 
 
-@pytest.mark.parametrize("method", ["gd", "lbfgs", "spectral"])
+@pytest.mark.parametrize("method", ["gd", "lbfgs", "spectral", "maco"])
 def test_units_take_no_more_than_the_estimate(tmp_path: Path, method: str) -> None:
     """16 units of SqueezeNet's last layer."""
     net = cnnpref.load_caffe(find("squeezenet1.1").prototxt, device="cuda")

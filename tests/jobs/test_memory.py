@@ -111,7 +111,7 @@ def test_many_small_units_are_taken_in_turns(config: dict[str, Any]) -> None:
 
 @pytest.mark.slow
 @pytest.mark.usefixtures("in_tmp_path")
-@pytest.mark.parametrize("method", ["gd", "lbfgs", "spectral"])
+@pytest.mark.parametrize("method", ["gd", "lbfgs", "spectral", "maco"])
 def test_units_take_no_more_than_the_estimate(method: str) -> None:
     """Units of SqueezeNet's last layer: 14 more of them take less than 14 estimates."""
     prototxt = find("squeezenet1.1").prototxt
@@ -125,6 +125,7 @@ def test_units_take_no_more_than_the_estimate(method: str) -> None:
                 "gd": {"iter_n": 3},
                 "lbfgs": {"maxiter": 12},
                 "spectral": {"steps": 3},
+                "maco": {"steps": 3},
             },
         },
         "run",

@@ -37,7 +37,7 @@ REFERENCE: dict[str, dict[str, Any]] = {
 }
 
 # What the original does not have, or has no choice of: as there, unless asked for.
-BEYOND = {"unshift_momentum": False, "patience": 0, "solver": "scipy"}
+BEYOND = {"unshift_momentum": False, "patience": 0, "solver": "scipy", "importance": False}
 BEYOND |= {"retries": 0, "revive": "dead", "canvas": "image", "precision": "float32"}
 
 # The settings of the original's examples, as they are used.
@@ -150,7 +150,11 @@ COLOUR = "null or three numbers in 0..255 (red, green, blue)"
 @pytest.mark.parametrize(
     ("name", "allowed", "values"),
     [
-        ("iter_n", POSITIVE, [0, -1, 2.5, "5", None, True, np.nan, np.inf, 10**400, [3]]),
+        (
+            "iter_n",
+            "an integer in 1..1000000",
+            [0, 100_001, -1, 2.5, "5", None, True, np.nan, np.inf, 10**400, [3]],
+        ),
         ("clip_extreme_every", POSITIVE, [0]),
         ("clip_small_norm_every", POSITIVE, [0]),
         ("clip_small_contribution_every", POSITIVE, [0]),
@@ -191,11 +195,11 @@ def test_powers_of_ten_as_yaml_reads_them() -> None:
     assert resolve("gd", "reference", {"lr_end": "1e-10"}) == resolve("gd", "reference")
 
 
-@pytest.mark.parametrize("method", ["gd", "dgn_gd"])
+@pytest.mark.parametrize("method", ["gd", "dgn_gd", "spectral", "maco"])
 def test_the_precision_is_chosen_by_name(method: str) -> None:
     assert resolve(method, "lower").precision == "float32"
     told = refused(method, precision="half")
-    assert told == f"option {method}.precision: got 'half', allowed is float32 or tf32"
+    assert told == f"option {method}.precision: got 'half', allowed is float32 or tf32 or bf16"
     assert "unknown option of method 'lbfgs': 'precision'" in refused("lbfgs", precision="tf32")
 
 

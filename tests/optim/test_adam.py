@@ -1,13 +1,14 @@
-"""Adam in batches: PyTorch's own steps, row by row."""
+"""Adam and NAdam in batches: PyTorch's own steps, row by row."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import pytest
 import torch
 from torch import Tensor
 
+from cnnpref.optim import nadam
 from cnnpref.optim.adam import minimise
 from cnnpref.optim.problem import Evaluation, Optimum
 
@@ -15,7 +16,12 @@ TARGETS = torch.tensor([[3.0, -2.0, 0.5], [0.0, 0.0, 0.0], [1e3, 1.0, -1.0]])
 START = torch.tensor([[0.0, 1.0, 2.0], [5.0, -5.0, 0.1], [0.0, 0.0, 0.0]])
 
 
-def run(rows: Sequence[int], steps: int = 25, spoil: int | None = None) -> Optimum:
+def run(
+    rows: Sequence[int],
+    steps: int = 25,
+    spoil: int | None = None,
+    minimise: Callable[..., Optimum] = minimise,
+) -> Optimum:
     """The squared distance from targets, which fade from step to step; a row that breaks at 10."""
 
     def evaluate(x: Tensor, t: int) -> Evaluation:
@@ -31,9 +37,14 @@ def run(rows: Sequence[int], steps: int = 25, spoil: int | None = None) -> Optim
     return minimise(evaluate, START[list(rows)], lambda t: 0.3 / (t + 1), steps, project)
 
 
-def test_the_steps_are_those_of_torch() -> None:
+@pytest.mark.parametrize(
+    ("ours", "theirs"), [(minimise, torch.optim.Adam), (nadam.minimise, torch.optim.NAdam)]
+)
+def test_the_steps_are_those_of_torch(
+    ours: Callable[..., Optimum], theirs: Callable[..., torch.optim.Optimizer]
+) -> None:
     x = START.clone().requires_grad_()
-    adam = torch.optim.Adam([x], lr=1.0)
+    adam = theirs([x], lr=1.0)
     for t in range(25):
         adam.param_groups[0]["lr"] = 0.3 / (t + 1)
         adam.zero_grad()
@@ -41,12 +52,14 @@ def test_the_steps_are_those_of_torch() -> None:
         adam.step()
         with torch.no_grad():
             x.copy_(x.clamp(max=2.0) if t % 2 else x)
-    torch.testing.assert_close(run([0, 1, 2]).x, x.detach(), rtol=1e-5, atol=1e-6)
+    found = run([0, 1, 2], minimise=ours).x
+    torch.testing.assert_close(found, x.detach(), rtol=1e-5, atol=1e-6)
 
 
+@pytest.mark.parametrize("ours", [minimise, nadam.minimise])
 @pytest.mark.parametrize("rows", [[0], [2, 0], [1, 1, 0, 2]])
-def test_rows_do_not_depend_on_each_other(rows: list[int]) -> None:
-    every, some = run([0, 1, 2]), run(rows)
+def test_rows_do_not_depend_on_each_other(rows: list[int], ours: Callable[..., Optimum]) -> None:
+    every, some = run([0, 1, 2], minimise=ours), run(rows, minimise=ours)
     for place, row in enumerate(rows):
         assert torch.equal(some.x[place], every.x[row])
         assert torch.equal(some.values[place], every.values[row])

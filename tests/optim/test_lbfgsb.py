@@ -202,8 +202,8 @@ def test_a_row_whose_gradient_leads_nowhere_is_stuck(solver: str) -> None:
     optimum = minimise(loss, start, solver=solver)
     assert optimum.status == [Status.OK, Status.STUCK]
     assert torch.equal(optimum.x[1], start[1])
-    assert optimum.values[3].isfinite().sum() >= 1
-    others = torch.tensor([0, 4])
+    assert optimum.values[1].isfinite().sum() >= 1
+    others = torch.tensor([1, 0])
     alone = minimise(lambda x, rows: loss(x, others[rows]), start[others], solver=solver)
     assert torch.equal(optimum.x[others], alone.x)
 

@@ -58,7 +58,7 @@ from cnnpref.planning.plan import make_plan
             "options.gd.iter_n: got 'x'; allowed: an integer in 1..",
         ),
         ({"options": {"gd": 3}}, "options.gd: got 3"),
-        ({"layers": {"conv1": {"preset": "medium"}}}, "unknown preset 'medium'"),
+        ({"layers": {"conv1": {"preset": "medium"}}}, "no method of gd has the preset 'medium'"),
         ({"layers": {"conv1": {"position": [30, 0]}}}, "got [30, 0]; allowed: y in 0..29"),
         (
             {"layers": {"conv1": {"position": "middle"}}},

@@ -8,11 +8,13 @@ from typing import Any
 
 import pytest
 import yaml
+from basics import refusal
 from hypothesis import given
 from hypothesis import strategies as st
 from planning import BASE, NET, description, message, plan
 
 from cnnpref.errors import UserError
+from cnnpref.methods import resolve
 from cnnpref.planning.config import resolve_config
 from cnnpref.planning.files import GENERATE, INDEX, LAYER, METHOD_SHEET
 from cnnpref.planning.plan import make_plan
@@ -239,3 +241,18 @@ def test_tens_of_thousands_of_units_expand() -> None:
     made = plan(net, layers="all", batch=64)
     paths = [path for batch in made.batches() for path in batch.paths()]
     assert len(set(paths)) == 42_000
+
+
+def test_a_preset_is_for_the_methods_that_have_it() -> None:
+    """The others keep their default."""
+    layers = {"conv1": {"preset": "reference"}}
+    methods = ["spectral", "gd"]
+    with_it, without = (
+        {each.method: each for each in plan(layers=wanted, methods=methods).series}
+        for wanted in (layers, {"conv1": {}})
+    )
+    assert with_it["gd"].options == resolve("gd", "reference") != without["gd"].options
+    assert with_it["spectral"].digest == without["spectral"].digest
+    told = refusal(plan, layers=layers, methods=["spectral"])
+    assert "layers.conv1.preset: no method of spectral has the preset 'reference'" in told
+    assert told.endswith("known are: lower, higher")

@@ -24,21 +24,24 @@ CONV1 = Case("gd", "squeezenet", "conv1", "center", "cpu", iterations=3)
 
 @pytest.mark.slow
 def test_prints_a_row_for_each_case() -> None:
-    options = ["--only", "(gd|lbfgs)/conv1@squeezenet", "--repeat", "1", "--batch", "2"]
+    options = ["--only", "(gd|lbfgs|spectral)/conv1@squeezenet", "--repeat", "1", "--batch", "2"]
     command = [sys.executable, BENCHMARKS / "speed.py", *options, "--threads", "1"]
     text = subprocess.run(command, check=True, capture_output=True, text=True).stdout
     head, _, *rows = [line.strip("| ").split(" | ") for line in text.splitlines() if "|" in line]
     assert [row[:3] for row in rows] == [
         ["gd", "squeezenet conv1", "2"],
         ["lbfgs", "squeezenet conv1", "2"],
+        ["spectral", "squeezenet conv1", "2"],
     ]
-    times, images = head.index("ours / plain"), head.index("images a minute")
-    assert all(float(row[times]) > 0 and float(row[images]) > 0 for row in rows)
+    times, beside, images = map(head.index, ("ours / plain", "ours / gd", "images a minute"))
+    assert all(float(row[images]) > 0 for row in rows)
+    assert all(float(row[times]) > 0 for row in rows[:2])
+    assert float(rows[2][beside]) > 0
 
 
 def test_every_method_is_measured_on_every_layer() -> None:
     names = [case.name for case in cases("cpu")]
-    assert len(set(names)) == len(names) == 8 * 5
+    assert len(set(names)) == len(names) == 8 * 7
     assert {"gd/fc8@alexnet", "dgn_lbfgs/conv10@squeezenet"} < set(names)
 
 

@@ -32,6 +32,7 @@ RGB = np.random.default_rng(0).integers(0, 256, (20, 20, 3))
 MEAN = np.float32([100, 110, 120])
 SHORT: dict[str, dict[str, Any]] = {
     "spectral": {"steps": 6},
+    "maco": {"steps": 6},
     "gd": {"iter_n": 6, "jitter_size": 2},
     "lbfgs": {"maxiter": 3},
     "dgn_gd": {"iter_n": 6},

@@ -25,6 +25,7 @@ SHORT |= {
     "dgn_gd": {"iter_n": 8},
     "dgn_lbfgs": {"maxiter": 5},
     "spectral": {"steps": 40, "objective": "activation"},
+    "maco": {"steps": 60},
 }
 UNITS = [4, 0, 3, 1]
 
@@ -72,15 +73,16 @@ def test_a_unit_does_not_depend_on_its_batch(
 
 
 @pytest.mark.parametrize("objective", ["lead", "margin"])
+@pytest.mark.parametrize("method", ["spectral", "maco"])
 @pytest.mark.parametrize(("kind", "layer"), CASES)
 def test_targets_among_their_mates_do_not_depend_on_the_batch(
-    kind: type[nn.Module], layer: str, objective: str
+    kind: type[nn.Module], layer: str, method: str, objective: str
 ) -> None:
     net = load(kind)
-    options = resolve("spectral", "higher", {"steps": 6, "objective": objective})
+    options = resolve(method, "higher", {"steps": 6, "objective": objective})
     units = [unit for unit in UNITS if unit < net.layers[layer][0]]
     batch, alone = (
-        cnnpref.maximise(net, cnnpref.Objective.units(net, layer, rows), "spectral", options)
+        cnnpref.maximise(net, cnnpref.Objective.units(net, layer, rows), method, options)
         for rows in (units, units[1:2])
     )
     assert np.array_equal(batch.images[1], alone.images[0])

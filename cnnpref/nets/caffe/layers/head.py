@@ -75,7 +75,8 @@ class ConvolutionHead:
         extent = tuple(d * (k - 1) + 1 for d, k in zip(self.dilation, kernel, strict=True))
         if x.shape[2:] == extent:  # a single position
             taps = x[:, :, :: self.dilation[0], :: self.dilation[1]]
-            return (taps * self.weight).sum((1, 2, 3))[:, None, None]
+            # flat: sums over several axes are in an order that depends on the number of images
+            return (taps.flatten(1) * self.weight.flatten(1)).sum(1)[:, None, None]
         if kernel == (1, 1):
             x = x[:, :, :: self.stride[0], :: self.stride[1]]
             return (self.weight.flatten(1)[:, None] @ x.flatten(2)).reshape(len(x), *x.shape[2:])

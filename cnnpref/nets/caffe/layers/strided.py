@@ -53,7 +53,7 @@ class _Strided(torch.autograd.Function):
         inputs = weight.shape[1]
         idle = -inputs * stride**2 % _LANES // stride**2  # channels that fill up a vector
         kernel = F.pad(weight, (0, columns, 0, rows, 0, idle))
-        blocks = F.pixel_unshuffle(kernel, stride)
+        blocks = F.pixel_unshuffle(kernel, stride).to(gradient.dtype)
         spread = F.pixel_shuffle(F.conv_transpose2d(gradient, blocks), stride)[:, :inputs]
         # what is before the image is padding; what no window reaches has no gradient
         edges: list[int] = []
