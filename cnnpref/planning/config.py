@@ -38,6 +38,7 @@ DEFAULTS: Config = {
     "seed": 0,
     "seeds": 1,
     "options": {},
+    "sheets": {},
 }
 
 

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import h5py
 import numpy as np
+import numpy.typing as npt
 
 from cnnpref.atomic import PatientFile, replacing
 from cnnpref.errors import UserError
@@ -98,6 +99,11 @@ class MethodData:
         """Whether its images are those that the units like least."""
         return bool(self.attributes.get("sign", LATER["sign"]) < 0)
 
+    @property
+    def has_importance(self) -> bool:
+        """Whether it was recorded how much each pixel mattered."""
+        return "importance" in self._group
+
     def rows(self) -> list[Row]:
         """The units in the order of the file, without their images."""
         numbers = [self._group[n][()].tolist() for n in ("unit", "score", "score_best", "seed")]
@@ -124,6 +130,12 @@ class MethodData:
     def image(self, index: int) -> Array:
         """The last iterate of the unit in that row, float32 (H, W, 3)."""
         return np.asarray(self._group["image"][index], np.float32)
+
+    def importance(self, index: int) -> npt.NDArray[np.uint8] | None:
+        """How much each pixel of that image mattered, (H, W), 255 is most; None: not recorded."""
+        if not self.has_importance:
+            return None
+        return np.asarray(self._group["importance"][index], np.uint8)
 
 
 @contextmanager
