@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -12,6 +13,7 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
+from cnnpref.ascent.film import Film
 from cnnpref.ascent.malloc import held_memory
 from cnnpref.ascent.objective import Objective
 from cnnpref.ascent.solution import Solution, look_alike
@@ -39,6 +41,7 @@ def maximise(
     draws: Sequence[Draws] | None = None,
     observe: Callable[[Moment], None] | None = None,
     faithful: bool = False,
+    keep_frames: int = 0,
 ) -> Solution:
     """The images that the objective's units prefer, one per row of the objective.
 
@@ -59,6 +62,7 @@ def maximise(
         faithful: compute what Caffe computes, to its last digits: its kernels instead of the
             fastest ones, the whole layer from the whole image whatever the units see, all of the
             generator's image, and a batch of one as a batch of one.
+        keep_frames: how many images of each ascent to keep, evenly spaced on its evaluations.
 
     Returns:
         B images, their activation traces and how each optimisation went; a row that fails is said
@@ -88,8 +92,8 @@ def maximise(
         if not faithful:
             check_readout(net, objective.layer, readout, len(objective))
         company = not faithful and draws is None
-        solution = _solve(chosen, options, task, company, observe)
-        _start_anew(solution, chosen, options, task, each, failed)
+        solution = _solve(chosen, options, task, company, observe, keep_frames)
+        _start_anew(solution, chosen, options, task, each, failed, keep_frames)
     return solution
 
 
@@ -100,6 +104,7 @@ def _start_anew(
     task: Task,
     seeds: Sequence[int],
     failed: set[Status],
+    keep_frames: int,
 ) -> None:
     """Put other attempts, from noise, in the place of the rows that failed so."""
     awake = options.revive == "all"
@@ -110,7 +115,7 @@ def _start_anew(
         objective, readout = task.objective.rows(rows), task.readout.rows(rows)
         draws = _streams(objective, [seeds[row] for row in rows], attempt)
         retry = Task(task.net, objective, readout, task.variables, draws, awake=awake)
-        solution.replace(rows, _solve(method, options, retry, True))
+        solution.replace(rows, _solve(method, options, retry, True, None, keep_frames))
         if awake:  # where no gradient was found even so, there is none
             failed = failed - {Status.ZERO_GRADIENT}
 
@@ -159,6 +164,7 @@ def _solve(
     task: Task,
     in_company: bool,
     observe: Callable[[Moment], None] | None = None,
+    keep_frames: int = 0,
 ) -> Solution:
     """The batch's solution.
 
@@ -168,9 +174,22 @@ def _solve(
     rows = len(task.objective)
     if rows == 1 and in_company and task.net.needs_company:
         task = task.twice()
-    if observe:
-        task.watched(observe, method.shows_update, rows)
-    return _solution(task, method.optimise(options, task)).first(rows)
+    film = Film(keep_frames, method.length(options)) if keep_frames else None
+    if observers := [each for each in (observe, film) if each]:
+        task.watched(lambda moment: _tell(observers, moment), method.shows_update, rows)
+    solution = _solution(task, method.optimise(options, task)).first(rows)
+    return _with_frames(solution, film) if film else solution
+
+
+def _tell(observers: Sequence[Callable[[Moment], None]], moment: Moment) -> None:
+    for observe in observers:
+        observe(moment)
+
+
+def _with_frames(solution: Solution, film: Film) -> Solution:
+    lengths = map(len, solution.activations)
+    frames, steps = zip(*(film.cut(row, n) for row, n in enumerate(lengths)), strict=True)
+    return replace(solution, frames=list(frames), frame_steps=list(steps))
 
 
 def _solution(task: Task, optimum: Optimum) -> Solution:

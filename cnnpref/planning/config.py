@@ -39,6 +39,7 @@ DEFAULTS: Config = {
     "seeds": 1,
     "options": {},
     "sheets": {},
+    "keep_frames": 0,
 }
 
 
@@ -73,7 +74,7 @@ def resolve_config(raw: Mapping[str, Any], name: str) -> Config:
     _check(config)
     if "methods" not in raw:
         _require_default_methods(config)
-    for key in ("batch", "seed", "seeds"):
+    for key in ("batch", "seed", "seeds", "keep_frames"):
         config[key] = int(config[key])  # 64.0 is a whole number too
     config["results"] = _expand("results", config["results"])
     _expand_labels("", config)

@@ -257,7 +257,8 @@ def _series(
     folder = _folder(config) / UNITS.format(layer=escape(layer), method=method, key=digest[:8])
     name = method if seed == config["seed"] else f"{method}-seed{seed}"
     return Series(
-        layer, method, name, units, position, chosen, seed, origin, digest, folder, labels, sign
+        *(layer, method, name, units, position, chosen, seed, origin, digest, folder, labels, sign),
+        keep_frames=config["keep_frames"],
     )
 
 

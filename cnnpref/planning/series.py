@@ -30,6 +30,7 @@ class Series:
         folder: where the unit files lie; its name ends in the first 8 digits of the digest.
         labels: of all units of the layer, or (); images and paths do not depend on them.
         sign: 1; or -1 for the images that the units like least.
+        keep_frames: how many images of an ascent its unit file keeps; they do not depend on it.
     """
 
     layer: str
@@ -44,6 +45,7 @@ class Series:
     folder: Path
     labels: tuple[str, ...] = ()
     sign: int = 1
+    keep_frames: int = 0
 
     @property
     def how(self) -> Method[Any]:

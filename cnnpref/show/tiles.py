@@ -22,6 +22,24 @@ def reason(row: Row) -> str:
     return REASONS.get(row.status, row.status)
 
 
+def picture(data: MethodData, index: int, images: str, alpha: bool = False) -> Image.Image:
+    """The whole image of a unit, as it is shown.
+
+    Args:
+        data: of its method.
+        index: its row there.
+        images: "image", the last iterate, or "image_best".
+        alpha: RGBA, transparent where a pixel did not matter, if that was recorded; or else RGB.
+    """
+    image = three_channels(data.read(images, index))
+    shown = Image.fromarray(_bytes(_stretched(image) if data.is_stretched else image))
+    if not alpha:
+        return shown
+    if (importance := data.importance(index)) is not None:
+        shown.putalpha(Image.fromarray(importance))
+    return shown.convert("RGBA")
+
+
 def tile(data: MethodData, index: int, row: Row, side: int, alpha: bool = False) -> Image.Image:
     """The picture of a unit, at most `side` pixels wide and high.
 
@@ -33,12 +51,12 @@ def tile(data: MethodData, index: int, row: Row, side: int, alpha: bool = False)
         alpha: RGBA, transparent where a pixel did not matter, if that was recorded; or else RGB.
     """
     crop = three_channels(_crop(data.image(index), row.receptive_field))
-    picture = _resized(_bytes(_stretched(crop) if data.is_stretched else crop), side)
+    shown = _resized(_bytes(_stretched(crop) if data.is_stretched else crop), side)
     if not alpha:
-        return picture
+        return shown
     if (importance := data.importance(index)) is not None:
-        picture.putalpha(_resized(_crop(importance, row.receptive_field), side))
-    return picture.convert("RGBA")
+        shown.putalpha(_resized(_crop(importance, row.receptive_field), side))
+    return shown.convert("RGBA")
 
 
 def _crop(image: npt.NDArray[Any], field: Box) -> npt.NDArray[Any]:
