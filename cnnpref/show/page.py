@@ -33,7 +33,7 @@ class Tile(NamedTuple):
         number: of the unit; "" where the first of its tiles says it.
         rank: "" for none.
         label: may be as wide as the tiles of a unit; None: there is no such line.
-        lines: below these; "" leaves one free.
+        scores: below these, names and values, a line for each; a value "" leaves it free.
     """
 
     member: int
@@ -42,7 +42,7 @@ class Tile(NamedTuple):
     number: str
     rank: str
     label: str | None
-    lines: Sequence[str]
+    scores: Sequence[tuple[str, str]]
 
 
 class Page:
@@ -106,9 +106,12 @@ class Page:
         if tile.label is not None:
             y += layout.line
             self._text(x, y, tile.label, GREY, layout.block)
-        for line in tile.lines:
+        for name, value in tile.scores:
             y += layout.line
-            self._text(x, y, line, GREY, layout.tile)
+            room = layout.tile - 4 - width(f" {value}", layout.label)  # no value is cut
+            if value:
+                text = f"{fit(name, layout.label, room)} {value}".lstrip()
+                self._text(x, y, text, GREY, layout.block)
 
     def _text(self, x: float, y: float, text: str, colour: str, room: float) -> None:
         size = self.layout.label

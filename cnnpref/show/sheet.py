@@ -166,7 +166,7 @@ class _Sheet:
             str(block.unit) if first else "",
             f"#{rank}" if rank else "",
             (block.label if first else "") if self.has_labels else None,
-            [f"{name} {scores[name]:.3g}" if name in scores else "" for name in self.scores],
+            [(name, f"{scores[name]:.3g}" if name in scores else "") for name in self.scores],
         )
 
     def _heading(self, page: str) -> Heading:
