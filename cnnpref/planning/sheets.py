@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from math import ceil
+from pathlib import Path
 from typing import Any
 
 
@@ -40,9 +41,15 @@ class SheetOptions:
         return ceil(units / self.units_of_page(methods))
 
 
-def page_mark(page: int) -> str:
-    """What the name of a page's file ends in: nothing for page 1.
+_MARK = "+page"  # a '+' is not in the names of layers as `series.escape` writes them
 
-    A '+' is not in the names of layers as `series.escape` writes them.
-    """
-    return "" if page == 1 else f"+page{page}"
+
+def page_mark(page: int) -> str:
+    """What the name of a page's file ends in: nothing for page 1."""
+    return "" if page == 1 else f"{_MARK}{page}"
+
+
+def page_of(path: Path) -> tuple[str, str]:
+    """What a sheet is of, and which page its file has: "all" in a PDF."""
+    name, _, page = path.stem.partition(_MARK)
+    return name, "all" if path.suffix == ".pdf" else page or "1"

@@ -15,6 +15,7 @@ from cnnpref.planning.estimate import memory_mb, runtime_minutes
 from cnnpref.planning.outlook import outlook, summary
 from cnnpref.planning.plan import make_plan
 from cnnpref.planning.series import Batch, escape, unescape
+from cnnpref.planning.sheets import page_of
 from cnnpref.results.discard import discard_damaged
 
 try:
@@ -94,6 +95,5 @@ def discard_damaged_files():
 
 def labels_of(layer, method, path):
     """How a report names a page of the contact sheets of a layer, or all its pages as a PDF."""
-    page = "all" if path.suffix == ".pdf" else path.stem.partition("+page")[2] or "1"
-    labels = {"layer": layer, "method": method, "page": page}
+    labels = {"layer": layer, "method": method, "page": page_of(path)[1]}
     return lambda wildcards: labels

@@ -45,7 +45,7 @@ for number, layer in enumerate(plan.layers, 1):
                     str(path),
                     caption="../report/method_sheet.rst",
                     category="Contact sheets",
-                    labels=labels_of(layer, path.stem.partition("+page")[0], path),
+                    labels=labels_of(layer, page_of(path)[0], path),
                 )
                 for path in plan.paths([files.METHOD_SHEET, files.METHOD_PDF], layer)
             ],
