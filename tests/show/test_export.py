@@ -132,7 +132,7 @@ def test_the_readme_reads_the_files(made: Made) -> None:
             exec(code.replace("spectral", "gd"), {})
 
 
-OPTIONAL = {"label", "latent", "importance", "frames", "frame_step"}
+OPTIONAL = {"label", "latent", "importance", "frames", "frame_step", "attempts_status"}
 
 
 def named(table: str) -> list[str]:
