@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -12,6 +13,7 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
+from cnnpref.ascent.film import Film
 from cnnpref.ascent.malloc import held_memory
 from cnnpref.ascent.objective import Objective
 from cnnpref.ascent.solution import Solution, look_alike
@@ -41,6 +43,7 @@ def maximise(
     observe: Callable[[Moment], None] | None = None,
     faithful: bool = False,
     statistics: NaturalStatistics | None = None,
+    keep_frames: int = 0,
 ) -> Solution:
     """The images that the objective's units prefer, one per row of the objective.
 
@@ -63,6 +66,7 @@ def maximise(
             generator's image, and a batch of one as a batch of one.
         statistics: of images as the net knows them, for the methods that draw on what natural
             images are like (spectral, maco); None: of photographs.
+        keep_frames: how many images of each ascent to keep, evenly spaced on its evaluations.
 
     Returns:
         B images, their activation traces and how each optimisation went; a row that fails is said
@@ -94,8 +98,8 @@ def maximise(
         if not faithful:
             check_readout(net, objective.layer, readout, len(objective))
         company = not faithful and draws is None
-        solution = _solve(chosen, options, task, company, observe)
-        _start_anew(solution, chosen, options, task, each, failed)
+        solution = _solve(chosen, options, task, company, observe, keep_frames)
+        _start_anew(solution, chosen, options, task, each, failed, keep_frames)
     return solution
 
 
@@ -106,6 +110,7 @@ def _start_anew(
     task: Task,
     seeds: Sequence[int],
     failed: set[Status],
+    keep_frames: int,
 ) -> None:
     """Put other attempts, from noise, in the place of the rows that failed so."""
     awake = options.revive == "all"
@@ -116,7 +121,7 @@ def _start_anew(
         objective, readout = task.objective.rows(rows), task.readout.rows(rows)
         draws = _streams(objective, [seeds[row] for row in rows], attempt)
         retry = Task(task.net, objective, readout, task.variables, draws, awake=awake)
-        solution.replace(rows, _solve(method, options, retry, True))
+        solution.replace(rows, _solve(method, options, retry, True, None, keep_frames))
         if awake:  # where no gradient was found even so, there is none
             failed = failed - {Status.ZERO_GRADIENT}
 
@@ -176,6 +181,7 @@ def _solve(
     task: Task,
     in_company: bool,
     observe: Callable[[Moment], None] | None = None,
+    keep_frames: int = 0,
 ) -> Solution:
     """The batch's solution.
 
@@ -187,9 +193,22 @@ def _solve(
     lone = rows == 1 and task.net.needs_company
     if in_company and (lone or method.precision(options) == "bf16"):
         task = task.in_company()
-    if observe:
-        task.watched(observe, method.shows_update, rows)
-    return _solution(task, method.optimise(options, task)).first(rows)
+    film = Film(keep_frames, method.length(options)) if keep_frames else None
+    if observers := [each for each in (observe, film) if each]:
+        task.watched(lambda moment: _tell(observers, moment), method.shows_update, rows)
+    solution = _solution(task, method.optimise(options, task)).first(rows)
+    return _with_frames(solution, film) if film else solution
+
+
+def _tell(observers: Sequence[Callable[[Moment], None]], moment: Moment) -> None:
+    for observe in observers:
+        observe(moment)
+
+
+def _with_frames(solution: Solution, film: Film) -> Solution:
+    lengths = map(len, solution.activations)
+    frames, steps = zip(*(film.cut(row, n) for row, n in enumerate(lengths)), strict=True)
+    return replace(solution, frames=list(frames), frame_steps=list(steps))
 
 
 def _solution(task: Task, optimum: Optimum) -> Solution:

@@ -67,6 +67,7 @@ def tiny_config(tiny_net: Path) -> dict[str, Any]:
     return {
         "run": "tiny",
         "net": {**net_of(tiny_net), "mean": [104, 117, 123]},
+        "methods": ["gd"],
         "layers": {"conv1": {}, "fire/expand": {"units": "0-3"}},
         "batch": 4,
         "options": {"gd": {"iter_n": 3}},
@@ -77,7 +78,8 @@ def tiny_config(tiny_net: Path) -> dict[str, Any]:
 def few_units(tiny_net: Path) -> dict[str, Any]:
     """A config of 4 units of one layer, in batches of two."""
     layers, options = {"conv1": {"units": "0-3"}}, {"gd": {"iter_n": 3}}
-    return {"net": net_of(tiny_net), "layers": layers, "batch": 2, "options": options}
+    config: dict[str, Any] = {"net": net_of(tiny_net), "layers": layers, "options": options}
+    return {**config, "methods": ["gd"], "batch": 2}
 
 
 @pytest.fixture
@@ -90,7 +92,8 @@ def fresh(tmp_path: Path, few_units: dict[str, Any]) -> Project:
 def finished_run(tiny_net: Path, tmp_path_factory: pytest.TempPathFactory) -> Project:
     """A run that is done, by the commands that the workflow calls; nobody changes it."""
     config: dict[str, Any] = {
-        **{"run": "mine", "net": net_of(tiny_net), "batch": 2, "options": {"gd": {"iter_n": 2}}},
+        **{"run": "mine", "net": net_of(tiny_net), "batch": 2},
+        **{"methods": ["gd"], "options": {"gd": {"iter_n": 2}}},
         "layers": {"conv1": {}, "fire/expand": {"units": "0-2"}},
     }
     made = Project(tmp_path_factory.mktemp("finished"), config)

@@ -26,6 +26,8 @@ class Solution:
         earlier: the statuses of each unit's attempts before this one.
         latents: last iterates in the generator's input space, (B, ...), or None.
         importance: how much each pixel mattered, uint8 (B, H, W), 255 is most; or None.
+        frames: images of each ascent, uint8 (n, H, W, 3), n as many as were to be kept or fewer.
+        frame_steps: after which evaluation, from 1, each of them was taken, int32 (n,).
     """
 
     images: npt.NDArray[np.float32]
@@ -37,6 +39,8 @@ class Solution:
     earlier: list[tuple[Status, ...]]
     latents: npt.NDArray[np.float32] | None = None
     importance: npt.NDArray[np.uint8] | None = None
+    frames: list[npt.NDArray[np.uint8]] | None = None
+    frame_steps: list[npt.NDArray[np.int32]] | None = None
 
     def __len__(self) -> int:
         return len(self.status)

@@ -93,7 +93,7 @@ def _draw(plan: Plan, sheet: Path, device: str, threads: int | None) -> None:
     from cnnpref.jobs.job import run_batch
     from cnnpref.jobs.nets import Nets
     from cnnpref.results.layer_file import collect
-    from cnnpref.show.sheet import method_sheet
+    from cnnpref.show.sheet import draw_sheet
 
     (series,) = plan.series
     with job_device(device, threads) as place:
@@ -102,7 +102,7 @@ def _draw(plan: Plan, sheet: Path, device: str, threads: int | None) -> None:
         raise UserError(f"{len(failures)} units could not be written; {failures[0]}")
     data = plan.path(LAYER, series.layer)
     collect(data, [series])
-    method_sheet(data, series.name, sheet)
+    draw_sheet(data, sheet, series.name)
 
 
 def _wanted(units: tuple[str, ...]) -> Any:

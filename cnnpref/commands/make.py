@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
 import click
 
 from cnnpref.commands.arguments import (
@@ -13,10 +17,22 @@ from cnnpref.commands.arguments import (
     threads_option,
 )
 from cnnpref.errors import UserError
-from cnnpref.planning.files import INDEX, LAYER, LAYER_SHEET, METHOD_SHEET
+from cnnpref.planning.files import (
+    INDEX,
+    LAYER,
+    LAYER_PDF,
+    LAYER_SHEET,
+    METHOD_PDF,
+    METHOD_SHEET,
+    SCORES,
+)
 from cnnpref.planning.plan import Plan
 from cnnpref.planning.selection import format_ranges, parse_ranges
 from cnnpref.planning.series import Batch, Series
+from cnnpref.planning.sheets import SheetOptions
+
+if TYPE_CHECKING:
+    from cnnpref.show.entries import Choice
 
 
 @click.command()
@@ -91,17 +107,84 @@ def collect(config: str, layer: str | None) -> None:
 @config_option
 @layer_option
 @method_option
-def sheet(config: str, layer: str | None, method: str | None) -> None:
-    """Draw the contact sheets of each layer from its layer file."""
-    from cnnpref.show.sheet import layer_sheet, method_sheet
+@click.option("--out", metavar="FILE", help="Draw a sheet of one layer into this .png or .pdf.")
+@click.option("--units", metavar="RANGES", help="With --out: only these units, such as 3,5-9.")
+@click.option(
+    "--sort",
+    metavar="SCORE",
+    default="unit",
+    help="With --out: by unit, label, activation or another score, the highest first.",
+)
+@click.option("--top", type=click.IntRange(min=1), help="With --out: only so many, the first ones.")
+@click.option("--under", metavar="NAMES", help="Under tiles: label, rank, scores. E.g. label,gain.")
+@click.option(
+    "--alpha/--no-alpha", default=None, help="Tiles are transparent where no pixel mattered."
+)
+def sheet(
+    config: str,
+    layer: str | None,
+    method: str | None,
+    out: str | None,
+    units: str | None,
+    sort: str,
+    top: int | None,
+    under: str | None,
+    alpha: bool | None,
+) -> None:
+    """Draw the contact sheets of each layer from its layer file, or one of chosen units."""
+    from cnnpref.show.entries import Choice
 
     plan = read_plan(config)
-    for series in plan.select(layer, method):
-        path = plan.path(METHOD_SHEET, series.layer, series.name)
-        method_sheet(plan.path(LAYER, series.layer), series.name, path)
+    look = plan.sheets
+    look = look if alpha is None else replace(look, alpha=alpha)
+    look = look if under is None else replace(look, under=tuple(filter(None, under.split(","))))
+    choice = Choice(None if units is None else _numbers(units), sort, top)
+    if out is not None:
+        _draw_chosen(plan, layer, method, look, choice, Path(out))
+    elif choice != Choice():
+        raise click.UsageError("--units, --sort and --top go with --out FILE")
+    else:
+        _draw_sheets(plan, layer, method, look)
+
+
+def _numbers(units: str) -> set[int]:
+    return {n for first, last in parse_ranges(units) for n in range(first, last + 1)}
+
+
+def _draw_sheets(plan: Plan, layer: str | None, method: str | None, look: SheetOptions) -> None:
+    """Those of the workflow: of each method, and of all of them side by side."""
+    from cnnpref.show.sheet import draw_sheet
+
+    sheets: list[tuple[str, str | None]] = [
+        (each.layer, each.name) for each in plan.select(layer, method)
+    ]
     if method is None:
-        for name in _layers(plan, layer):
-            layer_sheet(plan.path(LAYER, name), plan.path(LAYER_SHEET, name))
+        sheets += [(name, None) for name in _layers(plan, layer)]
+    for name, one in sheets:
+        kinds = (LAYER_SHEET, LAYER_PDF) if one is None else (METHOD_SHEET, METHOD_PDF)
+        for kind in kinds[: 1 + look.pdf]:
+            path, data = plan.path(kind, name, one or ""), plan.path(LAYER, name)
+            draw_sheet(data, path, one, look, scores=plan.path(SCORES, name))
+
+
+def _draw_chosen(
+    plan: Plan,
+    layer: str | None,
+    method: str | None,
+    look: SheetOptions,
+    choice: Choice,
+    path: Path,
+) -> None:
+    from cnnpref.show.sheet import draw_sheet
+
+    (name, *others), _ = _layers(plan, layer), plan.select(layer, method)
+    if others:
+        raise UserError(
+            f"--out: a sheet is of one layer; choose it by --layer: {', '.join(plan.layers)}"
+        )
+    if path.suffix.lower() not in (".png", ".pdf"):
+        raise UserError(f"--out: got {str(path)!r}; give the name of a .png or a .pdf")
+    draw_sheet(plan.path(LAYER, name), path, method, look, choice, plan.path(SCORES, name))
 
 
 @click.command()

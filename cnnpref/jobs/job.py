@@ -123,6 +123,7 @@ def _maximise(nets: Nets, series: Series, units: Sequence[int]) -> Solution:
             generator=generator,
             observe=progress,
             statistics=nets.statistics(series),
+            keep_frames=series.keep_frames,
         )
 
 
@@ -196,6 +197,8 @@ def _result(solution: Solution, row: int, attributes: dict[str, Any]) -> UnitRes
         },
         None if solution.latents is None else solution.latents[row],
         None if solution.importance is None else solution.importance[row],
+        None if solution.frames is None else solution.frames[row],
+        None if solution.frame_steps is None else solution.frame_steps[row],
     )
 
 

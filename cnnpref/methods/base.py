@@ -66,6 +66,10 @@ class Method(ABC, Generic[O]):
         """How many images the net sees in an evaluation of a unit."""
         return 1
 
+    def length(self, options: O) -> int | None:
+        """How often the net is evaluated, unless a unit stops early; None: nobody knows."""
+        return self.iterations(options)
+
     def precision(self, options: O) -> str:
         """Of products, where the device has a choice: "float32" or "tf32"."""
         return "float32"

@@ -56,6 +56,9 @@ class QuasiNewton(Method[Q]):
     def evaluations(self, options: Q) -> int:
         return round(_LINE_SEARCH * options.maxiter)
 
+    def length(self, options: Q) -> None:
+        return None
+
     def shortened(self, options: Q, iterations: int) -> Q:
         return replace(options, maxiter=min(iterations, options.maxiter), retries=0)
 

@@ -33,11 +33,13 @@ PATH_KEYS = (
 BLOB_KEYS = ("input", "output")  # of the section `generator`
 DEFAULTS: Config = {
     "results": "results",
-    "methods": ["gd"],
+    "methods": ["spectral"],
     "batch": 128,
     "seed": 0,
     "seeds": 1,
     "options": {},
+    "sheets": {},
+    "keep_frames": 0,
 }
 
 
@@ -70,7 +72,9 @@ def resolve_config(raw: Mapping[str, Any], name: str) -> Config:
     # Through JSON, so that all keys are strings: YAML reads the layer name 1 as a number.
     config = {"run": _run_name(name), **DEFAULTS, **json.loads(json.dumps(raw, default=str))}
     _check(config)
-    for key in ("batch", "seed", "seeds"):
+    if "methods" not in raw:
+        _require_default_methods(config)
+    for key in ("batch", "seed", "seeds", "keep_frames"):
         config[key] = int(config[key])  # 64.0 is a whole number too
     config["results"] = _expand("results", config["results"])
     _expand_labels("", config)
@@ -90,6 +94,18 @@ def _expand_labels(place: str, section: Config) -> None:
     """Where labels are the path of a file."""
     if isinstance(section.get("labels"), str):
         section["labels"] = _expand(f"{place}labels", section["labels"])
+
+
+def _require_default_methods(config: Config) -> None:
+    """Raise UserError if there are options of other methods than those that nobody chose."""
+    layers = {} if config["layers"] == "all" else config["layers"]
+    for section in (config, *(settings or {} for settings in layers.values())):
+        for method in section.get("options", {}):
+            if method not in config["methods"]:
+                raise UserError(
+                    f"config: options of {method}, but the key 'methods' is missing, and by default"
+                    f" it is {config['methods']}; write 'methods: [{method}]', or leave them out"
+                )
 
 
 def _run_name(name: str) -> str:

@@ -33,7 +33,8 @@ def unit_bytes(plan: Plan, series: Series) -> int:
     numbers = 2 * prod(plan.nets["net"].input_shape) + evaluations(series)
     if series.how.needs_generator:
         numbers += prod(plan.nets["generator"].input_shape)
-    return FLOAT * numbers + _HEADER
+    frames = series.keep_frames * prod(plan.nets["net"].input_shape)  # of bytes
+    return FLOAT * numbers + frames + _HEADER
 
 
 def evaluations(series: Series) -> int:
@@ -67,7 +68,8 @@ def unit_memory(
     shapes = [net.layers[name] for name in names[: names.index(series.layer) + 1]]
     shapes += generator.layers.values() if generator else ()
     variables = prod((generator or net).input_shape)
-    images = 4 * FLOAT * prod(net.input_shape)
+    frames = 2 * series.keep_frames  # as many are held at times, of bytes
+    images = (4 * FLOAT + frames) * prod(net.input_shape)
     return _KEPT * sum(map(prod, shapes)) + series.how.bytes_per_variable * variables + images
 
 

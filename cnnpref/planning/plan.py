@@ -18,6 +18,7 @@ from cnnpref.planning.files import UNITS, File, Kind, expand, list_files, list_l
 from cnnpref.planning.labels import Labels, layer_labels
 from cnnpref.planning.selection import MOST, select_position, select_units
 from cnnpref.planning.series import Batch, Origin, Series, escape
+from cnnpref.planning.sheets import SheetOptions, page_mark
 from cnnpref.unit_map import no_layer
 
 if TYPE_CHECKING:  # a plan is made without PyTorch
@@ -53,6 +54,11 @@ class Plan:
         return _folder(self.config)
 
     @cached_property
+    def sheets(self) -> SheetOptions:
+        """How contact sheets look."""
+        return SheetOptions.of(self.config.get("sheets", {}))
+
+    @cached_property
     def layers(self) -> tuple[str, ...]:
         """Names, in the order of the config."""
         return tuple(dict.fromkeys(each.layer for each in self.series))
@@ -84,16 +90,17 @@ class Plan:
 
     def files(self) -> Iterator[File]:
         """Every file of the run, each after those that it is made of."""
-        return list_files(self.folder, self.series)
+        return list_files(self.folder, self.series, self.sheets)
 
     def paths(self, kinds: Iterable[Kind], layer: str | None = None) -> list[Path]:
         """The files of these kinds, of a layer or (None) of the run."""
         series = self.select(layer)
-        return [path for kind in kinds for path in expand(self.folder, kind.path, series)]
+        return [p for kind in kinds for p in expand(self.folder, kind, series, self.sheets)]
 
-    def path(self, kind: Kind, layer: str = "", name: str = "") -> Path:
-        """The file of a kind, of a layer and a name of method where the kind has one for each."""
-        return self.folder / kind.path.format(layer=escape(layer), name=name)
+    def path(self, kind: Kind, layer: str = "", name: str = "", page: int = 1) -> Path:
+        """The file of a kind, of a layer, a method's name and a page where it has one for each."""
+        fields = {"layer": escape(layer), "name": name, "page": page_mark(page)}
+        return self.folder / kind.path.format(**fields)
 
     def label_files(self, layer: str) -> list[str]:
         """The text file that names a layer's units, if there is one."""
@@ -266,19 +273,9 @@ def _series(
     folder = _folder(config) / UNITS.format(layer=escape(layer), method=method, key=digest[:8])
     name = method if seed == config["seed"] else f"{method}-seed{seed}"
     return Series(
-        layer,
-        method,
-        name,
-        units,
-        position,
-        chosen,
-        seed,
-        origin,
-        digest,
-        folder,
-        labels,
-        sign,
-        statistics,
+        *(layer, method, name, units, position, chosen, seed, origin, digest, folder, labels, sign),
+        statistics=statistics,
+        keep_frames=config["keep_frames"],
     )
 
 

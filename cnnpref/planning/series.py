@@ -32,6 +32,7 @@ class Series:
         sign: 1; or -1 for the images that the units like least.
         statistics: digest of the reference images whose statistics the method draws on; "": those
             that are built in, or none.
+        keep_frames: how many images of an ascent its unit file keeps; they do not depend on it.
     """
 
     layer: str
@@ -47,6 +48,7 @@ class Series:
     labels: tuple[str, ...] = ()
     sign: int = 1
     statistics: str = ""
+    keep_frames: int = 0
 
     @property
     def how(self) -> Method[Any]:

@@ -119,4 +119,17 @@ def _page_fault(path: Path) -> _Found:
     return None if whole else (State.DAMAGED, "not a complete page")
 
 
-_SHOWN_FAULTS: dict[str, Callable[[Path], _Found]] = {".png": _png_fault, ".html": _page_fault}
+def _pdf_fault(path: Path) -> _Found:
+    try:
+        content = path.read_bytes()
+        whole = content.startswith(b"%PDF-") and content.rstrip().endswith(b"%%EOF")
+    except OSError:
+        whole = False
+    return None if whole else (State.DAMAGED, "not a complete PDF")
+
+
+_SHOWN_FAULTS: dict[str, Callable[[Path], _Found]] = {
+    ".png": _png_fault,
+    ".pdf": _pdf_fault,
+    ".html": _page_fault,
+}

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import h5py
 import numpy as np
+import numpy.typing as npt
 
 from cnnpref.atomic import PatientFile, replacing
 from cnnpref.errors import UserError
@@ -34,6 +35,7 @@ _COMMON = (  # to a series
     *("net", "sha256", "layer", "position", "sign", "method", "options", "digest"),
 )
 _ROW = ("unit", "score", "score_best", "seed", "status", "attempts", "receptive_field")
+_UNEQUAL = ("activation", "frames", "frame_step")  # of which units have different numbers
 
 
 @dataclass(frozen=True)
@@ -98,6 +100,11 @@ class MethodData:
         """Whether its images are those that the units like least."""
         return bool(self.attributes.get("sign", LATER["sign"]) < 0)
 
+    @property
+    def has_importance(self) -> bool:
+        """Whether it was recorded how much each pixel mattered."""
+        return "importance" in self._group
+
     def rows(self) -> list[Row]:
         """The units in the order of the file, without their images."""
         numbers = [self._group[n][()].tolist() for n in ("unit", "score", "score_best", "seed")]
@@ -124,6 +131,22 @@ class MethodData:
     def image(self, index: int) -> Array:
         """The last iterate of the unit in that row, float32 (H, W, 3)."""
         return np.asarray(self._group["image"][index], np.float32)
+
+    def read(self, name: str, index: int) -> Array:
+        """What a dataset holds in that row: of `image`, `image_best`, (H, W, C)."""
+        return np.asarray(self._group[name][index])
+
+    def copy(self, file: h5py.File) -> None:
+        """Write all that there is of the method into another file: datasets and attributes."""
+        for name in self._group:
+            self._group.copy(name, file)
+        file.attrs.update(self._group.attrs)
+
+    def importance(self, index: int) -> npt.NDArray[np.uint8] | None:
+        """How much each pixel of that image mattered, (H, W), 255 is most; None: not recorded."""
+        if not self.has_importance:
+            return None
+        return np.asarray(self._group["importance"][index], np.uint8)
 
 
 @contextmanager
@@ -168,7 +191,7 @@ def _write_images(group: h5py.Group, paths: Sequence[Path], output: PatientFile)
         if output.error:  # the rest would fill memory
             raise output.error
         with open_file(path) as unit:
-            for name in (n for n in ARRAYS if n in unit and n != "activation"):
+            for name in (n for n in ARRAYS if n in unit and n not in _UNEQUAL):
                 one = unit[name][()]
                 size, chunk = (len(paths), *one.shape), (1, *one.shape)
                 group.require_dataset(name, size, one.dtype, chunks=chunk)[index] = one

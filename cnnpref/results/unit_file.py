@@ -33,6 +33,8 @@ REQUIRED = ("image", "image_best", "activation")  # arrays of every unit file
 ARRAYS: dict[str, type[np.generic]] = {
     **dict.fromkeys((*REQUIRED, "latent"), np.float32),
     "importance": np.uint8,
+    "frames": np.uint8,
+    "frame_step": np.int32,
 }
 
 
@@ -52,6 +54,8 @@ class UnitResult:
             the last went.
         latent: the last iterate in the generator's input space, float32, or None.
         importance: how much each pixel mattered, uint8 (H, W), 255 is most; or None.
+        frames: images of the ascent, uint8 (n, H, W, C), clipped to 0..255; or None.
+        frame_step: after which evaluation, from 1, each of them was taken, int32 (n,); or None.
     """
 
     image: Array
@@ -60,6 +64,8 @@ class UnitResult:
     attributes: dict[str, Any]
     latent: Array | None = None
     importance: npt.NDArray[np.uint8] | None = None
+    frames: npt.NDArray[np.uint8] | None = None
+    frame_step: npt.NDArray[np.int32] | None = None
 
 
 def write_unit(path: Path, result: UnitResult) -> None:

@@ -1,60 +1,71 @@
-"""Contact sheets: the images of a layer, unit by unit, on one page."""
+"""Contact sheets: the images of a layer, unit by unit, on pages to look at and to print."""
 
 from __future__ import annotations
 
+import json
 from collections import Counter
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
+from functools import partial
+from importlib.metadata import version
 from itertools import chain
-from math import ceil, floor, sqrt
 from pathlib import Path
 
 import numpy as np
 from PIL import Image, ImageDraw
 
-from cnnpref.atomic import replacing
-from cnnpref.display import clip_extreme, normalise, three_channels
 from cnnpref.errors import UserError, suggest
-from cnnpref.geometry import Box
-from cnnpref.input_space import Array
+from cnnpref.planning.selection import format_ranges
+from cnnpref.planning.sheets import SheetOptions
 from cnnpref.results.layer_file import MethodData, Row, open_layer
-from cnnpref.show.text import default_font, write
+from cnnpref.show.entries import Block, Cell, Choice, Entries
+from cnnpref.show.layout import GAP, arrange
+from cnnpref.show.page import BLANK, GREY, Heading, Page, Tile
+from cnnpref.show.paper import PdfPaper, PngPaper, save_png
+from cnnpref.show.tiles import reason, tile
 
-PAPER, INK, GREY, BLANK, ALARM = "#ffffff", "#1c1c1e", "#6e6e73", "#e3e3e8", "#b3261e"
-TITLE, SUBTITLE = 26, 15  # font sizes
-BORDER = 36  # around the sheet, in pixels
-GAP = 6  # between blocks of one tile; wider ones are farther apart
-SIDE = 8000  # no sheet is wider or higher than this, unless its tiles are tiny
-WIDTH, ASPECT = 1400, 4 / 3  # what a sheet aims at
-TINY, SMALLEST, LARGEST = 8, 56, 224  # sides of a tile; less than SMALLEST only because of SIDE
-CONTEXT = 4  # pixels shown around a receptive field: as far as jitter smears a low layer's image
+DOT = "  ·  "  # between facts
+EVERY_UNIT = Choice()
+PLAIN = SheetOptions()
 
 
-def method_sheet(layer_file: Path, method: str, path: Path) -> None:
-    """Write a PNG of all units of one method, each labelled with its number.
+def draw_sheet(
+    layer_file: Path,
+    path: Path,
+    method: str | None = None,
+    look: SheetOptions = PLAIN,
+    choice: Choice = EVERY_UNIT,
+    scores: Path | None = None,
+) -> None:
+    """Draw units of a layer, each labelled with its number, on as many pages as they take.
 
-    A unit whose status is not ok is a crossed-out tile with a red label.
+    A unit whose status is not ok is a crossed-out tile with the reason in it and a red number.
+
+    Args:
+        layer_file: has the images.
+        path: of a PDF, or of the PNG of the first page; for the next ones see `page_mark`.
+        method: by its name in the layer file; None is all of them, side by side.
+        look: how the sheet looks.
+        choice: which units, in which order.
+        scores: the file of the layer's scores, which need not exist.
 
     Raises:
-        UserError: no such file or method, or the operating system refused to write.
+        UserError: no such file, method, unit or score, or the operating system refused to write.
     """
-    with open_layer(layer_file) as methods:
-        if method not in methods:
-            raise UserError(
-                f"{layer_file} has no method {method!r}{suggest(method, methods)}; "
-                f"it has {', '.join(methods)}"
-            )
-        _save(_sheet({method: methods[method]}), path)
+    with open_layer(layer_file) as found:
+        methods = found if method is None else {method: _of(layer_file, found, method)}
+        entries = Entries(methods, scores)
+        sheet = _Sheet(methods, entries, choice, look)
+        sheet.draw(path)
 
 
-def layer_sheet(layer_file: Path, path: Path) -> None:
-    """Write a PNG of all units of a layer, the images of all methods side by side.
-
-    Raises:
-        UserError: no such file, or the operating system refused to write.
-    """
-    with open_layer(layer_file) as methods:
-        _save(_sheet(methods), path)
+def _of(layer_file: Path, methods: Mapping[str, MethodData], method: str) -> MethodData:
+    if method not in methods:
+        raise UserError(
+            f"{layer_file} has no method {method!r}{suggest(method, methods)}; "
+            f"it has {', '.join(methods)}"
+        )
+    return methods[method]
 
 
 def preview(layer_file: Path, path: Path, count: int = 10, tile: int = 112) -> None:
@@ -71,8 +82,19 @@ def preview(layer_file: Path, path: Path, count: int = 10, tile: int = 112) -> N
         strip = Image.new("RGBA", size)
         for y, (data, rows) in enumerate(zip(methods.values(), tables, strict=True)):
             for x, index in enumerate(chosen[y]):
-                strip.paste(_tile(data, index, rows[index], tile), (x * step, y * step))
-    _save(strip, path)
+                square = _square(data, index, rows[index], tile)
+                strip.paste(square, (x * step, y * step))
+    save_png(strip, path, {})
+
+
+def _square(data: MethodData, index: int, row: Row, side: int) -> Image.Image:
+    square = Image.new("RGB", (side, side), BLANK if row.status.failed else "white")
+    if row.status.failed:
+        ImageDraw.Draw(square).line((0, side, side, 0), fill=GREY)
+    else:
+        shown = tile(data, index, row, side)
+        square.paste(shown, ((side - shown.width) // 2, (side - shown.height) // 2))
+    return square
 
 
 def field_size(rows: Sequence[Row]) -> tuple[int, int]:
@@ -88,167 +110,112 @@ def failures(rows: Sequence[Row]) -> list[str]:
     return [f"{count} {status}" for status, count in sorted(failed.items())]
 
 
-@dataclass(frozen=True)
-class _Layout:
-    """Where tiles go: for each unit a block of `width` tiles, `columns` blocks in a row."""
+class _Sheet:
+    """What is drawn: the units chosen, and what is said of them."""
 
-    units: int
-    width: int
-    columns: int
-    tile: int
+    def __init__(
+        self,
+        methods: Mapping[str, MethodData],
+        entries: Entries,
+        choice: Choice,
+        look: SheetOptions,
+    ) -> None:
+        self.methods, self.look, self.choice = methods, look, choice
+        self.blocks, self.all_units = entries.choose(choice), len(entries.blocks)
+        self.about = next(iter(methods.values())).attributes
+        self.scores = [name for name in look.under if name not in ("label", "rank")]
+        for name in self.scores:
+            entries.require_score(name)
+        ranked = [*self.scores, "activation"][0] if "rank" in look.under else None
+        self.ranks = entries.ranks(ranked) if ranked else [{} for _ in methods]
+        self.has_labels = "label" in look.under and any(block.label for block in self.blocks)
 
-    @property
-    def label(self) -> int:
-        return max(9, min(13, self.tile // 8))  # font size
+    def draw(self, path: Path) -> None:
+        """Draw all pages."""
+        count = self.look.units_of_page(len(self.methods))
+        pages = [self.blocks[at : at + count] for at in range(0, len(self.blocks), count)]
+        lines = 1 + self.has_labels + len(self.scores)
+        layout = arrange(min(count, len(self.blocks)), len(self.methods), lines)
+        kind = PdfPaper if path.suffix.lower() == ".pdf" else PngPaper
+        paper = kind(path, self._facts(), self.look.alpha)
+        for number, blocks in enumerate(pages, 1):
+            told = f"page {number} of {len(pages)}" if len(pages) > 1 else ""
+            page = Page(paper, replace(layout, units=len(blocks)), self._heading(told))
+            if len(self.methods) > 1:
+                page.head_columns(list(self.methods))
+            for place, block in enumerate(blocks):
+                page.draw(place, self._tiles(block))
+            paper.end()
+        paper.close()
 
-    @property
-    def top(self) -> int:
-        head = BORDER + TITLE + 2 * SUBTITLE + 12
-        return head + (2 * self.label if self.width > 1 else 0)
+    def _tiles(self, block: Block) -> Iterator[Tile]:
+        columns = zip(self.methods.values(), block.cells, strict=True)
+        for member, (data, cell) in enumerate(columns):
+            if cell:
+                yield self._tile(block, member, data, cell)
 
-    @property
-    def gap(self) -> int:
-        return GAP if self.width == 1 else 3 * GAP
+    def _tile(self, block: Block, member: int, data: MethodData, cell: Cell) -> Tile:
+        row, first = cell.row, member == 0
+        picture = partial(tile, data, cell.index, row, alpha=self.look.alpha)
+        rank = self.ranks[member].get(block.unit)
+        scores = cell.scores
+        return Tile(
+            member,
+            None if row.status.failed else picture,
+            reason(row),
+            str(block.unit) if first else "",
+            f"#{rank}" if rank else "",
+            (block.label if first else "") if self.has_labels else None,
+            [(name, f"{scores[name]:.3g}" if name in scores else "") for name in self.scores],
+        )
 
-    @property
-    def block(self) -> int:
-        """Width of a unit's tiles."""
-        return self.width * (self.tile + 2) - 2
+    def _heading(self, page: str) -> Heading:
+        title = DOT.join(filter(None, (self.about["layer"], " · ".join(self.methods), self._end())))
+        note = f"cnnpref {version('cnnpref')}{DOT}{self._keys()}"
+        return Heading(title, DOT.join(filter(None, (*self._told(), page))), note)
 
-    @property
-    def pitch(self) -> tuple[int, int]:
-        """From one block to the next, to the right and downwards."""
-        return self.block + self.gap, self.tile + 2 * self.label
+    def _end(self) -> str:
+        """Which end of the scale the images are at, where it is not the usual one."""
+        return "liked least" if next(iter(self.methods.values())).is_suppressed else ""
 
-    @property
-    def size(self) -> tuple[int, int]:
-        right, down = self.pitch
-        rows = ceil(self.units / self.columns)
-        return 2 * BORDER + self.columns * right - self.gap, self.top + rows * down + BORDER
+    def _told(self) -> tuple[str, ...]:
+        rows = list(chain.from_iterable(block.rows for block in self.blocks))
+        count = f"{len(self.blocks)} unit{'s' if len(self.blocks) > 1 else ''}"
+        if len(self.blocks) < self.all_units:
+            count = f"{len(self.blocks)} of {self.all_units} units"
+        return (
+            self.about["net"],
+            f"{count}, by {self.choice.sort}" if self.choice.sort != "unit" else count,
+            "receptive field {} x {} px".format(*field_size(rows)),
+            *failures(rows),
+            self._treatment(),
+        )
 
-    def corner(self, unit: int, member: int) -> tuple[int, int]:
-        """Left and top of a tile."""
-        row, column = divmod(unit, self.columns)
-        right, down = self.pitch
-        return BORDER + column * right + member * (self.tile + 2), self.top + row * down
+    def _treatment(self) -> str:
+        """What was done to the images so that more can be seen."""
+        told = []
+        if stretched := [name for name, data in self.methods.items() if data.is_stretched]:
+            of_some = len(stretched) < len(self.methods)
+            told.append("contrast stretched" + (f": {', '.join(stretched)}" if of_some else ""))
+        if self.look.alpha and any(data.has_importance for data in self.methods.values()):
+            told.append("transparent where nothing mattered")
+        return DOT.join(told)
 
+    def _keys(self) -> str:
+        """Method and key of each series: what the folders of the unit files are named."""
+        about = [data.attributes for data in self.methods.values()]
+        return ", ".join(f"{each['method']}-{each['digest'][:8]}" for each in about)
 
-def _layout(units: int, width: int) -> _Layout:
-    """Columns that leave few blocks empty in the last row, near the aspect aimed at."""
-    ideal = sqrt(units * ASPECT / width)
-    choices = range(ceil(0.7 * ideal), max(1, floor(1.5 * ideal)) + 1)
-    columns = min(choices, key=lambda n: (-units % n, abs(n - ideal)))
-    wanted = min(max(SMALLEST, WIDTH // (columns * width) - 8), LARGEST)
-    layouts = [_Layout(units, width, columns, tile) for tile in range(wanted, TINY - 1, -1)]
-    return next((layout for layout in layouts if max(layout.size) <= SIDE), layouts[-1])
-
-
-def _sheet(methods: Mapping[str, MethodData]) -> Image.Image:
-    tables = {method: data.rows() for method, data in methods.items()}
-    units = sorted({row.unit for row in chain(*tables.values())})
-    place = {unit: index for index, unit in enumerate(units)}
-    layout = _layout(len(units), len(methods))
-    others = chain(*list(tables.values())[1:])
-    crowded = {row.unit for row in others if row.status.failed}
-    sheet, draw = _page(layout, _headline(methods, tables, len(units)))
-    for member, (method, data) in enumerate(methods.items()):
-        _head_columns(draw, layout, method, member)
-        for index, row in enumerate(tables[method]):
-            corner = layout.corner(place[row.unit], member)
-            sheet.paste(_tile(data, index, row, layout.tile), corner)
-            wide = member == 0 and row.unit not in crowded
-            _label(draw, layout, row, corner, member, layout.block if wide else layout.tile)
-    return sheet
-
-
-def _headline(
-    methods: Mapping[str, MethodData], tables: Mapping[str, Sequence[Row]], units: int
-) -> tuple[str, str]:
-    rows = list(chain(*tables.values()))
-    about = next(iter(methods.values())).attributes
-    facts = (
-        about["net"],
-        f"{units} unit{'s' if units > 1 else ''}",
-        "receptive field {} x {} px".format(*field_size(rows)),
-        *failures(rows),
-    )
-    end = ("liked least",) if next(iter(methods.values())).is_suppressed else ()
-    return "  ·  ".join((about["layer"], " · ".join(methods), *end)), "  ·  ".join(facts)
-
-
-def _page(layout: _Layout, lines: tuple[str, str]) -> tuple[Image.Image, ImageDraw.ImageDraw]:
-    width, height = layout.size
-    fonts = default_font(TITLE), default_font(SUBTITLE)
-    text = max(font.getlength(line) for font, line in zip(fonts, lines, strict=True))
-    page = Image.new("RGB", (max(width, ceil(text) + 2 * BORDER), height), PAPER)
-    draw = ImageDraw.Draw(page)
-    draw.text((BORDER, BORDER), lines[0], INK, fonts[0])
-    draw.text((BORDER, BORDER + TITLE + 12), lines[1], GREY, fonts[1])
-    return page, draw
-
-
-def _head_columns(draw: ImageDraw.ImageDraw, layout: _Layout, method: str, member: int) -> None:
-    font = default_font(layout.label)
-    room = layout.tile + (layout.gap if member == layout.width - 1 else 0)
-    if layout.width > 1 and font.getlength(method) <= room:
-        for column in range(min(layout.columns, layout.units)):
-            x, y = layout.corner(column, member)
-            draw.text((x, y - 4), method, GREY, font, anchor="ls")
-
-
-def _label(
-    draw: ImageDraw.ImageDraw,
-    layout: _Layout,
-    row: Row,
-    corner: tuple[int, int],
-    member: int,
-    room: int,
-) -> None:
-    """A unit's number and, as far as there is room, its label: for the first method.
-
-    For the others the number alone, and only where the unit failed.
-    """
-    if member == 0 or row.status.failed:
-        x, y, number = corner[0], corner[1] + layout.tile + 3, str(row.unit)
-        colour = ALARM if row.status.failed else GREY
-        font = default_font(layout.label)
-        draw.text((x, y), number, colour, font)
-        if member == 0:
-            start = font.getlength(f"{number}  ")
-            write(draw, (x + start, y), row.label, colour, layout.label, room - start)
-
-
-def _tile(data: MethodData, index: int, row: Row, side: int) -> Image.Image:
-    tile = Image.new("RGB", (side, side), BLANK if row.status.failed else PAPER)
-    if row.status.failed:
-        ImageDraw.Draw(tile).line((0, side, side, 0), fill=GREY)
-    else:
-        crop = three_channels(_crop(data.image(index), row.receptive_field))
-        shown = _shown(_stretched(crop) if data.is_stretched else crop, side)
-        tile.paste(shown, ((side - shown.width) // 2, (side - shown.height) // 2))
-    return tile
-
-
-def _crop(image: Array, field: Box) -> Array:
-    top, left, bottom, right = field
-    if top >= bottom or left >= right:  # nothing reaches the unit
-        return image
-    rows = slice(max(0, top - CONTEXT), bottom + CONTEXT)
-    return image[rows, max(0, left - CONTEXT) : right + CONTEXT]
-
-
-def _stretched(image: Array) -> Array:
-    """With the contrast that the original's images are shown with."""
-    return normalise(clip_extreme(image, pct=0.04))
-
-
-def _shown(crop: Array, side: int) -> Image.Image:
-    """As large as fits into a square."""
-    pixels = np.rint(crop).clip(0, 255).astype(np.uint8)
-    height, width = (max(1, round(n * side / max(crop.shape[:2]))) for n in crop.shape[:2])
-    return Image.fromarray(pixels).resize((width, height), Image.Resampling.LANCZOS)
-
-
-def _save(image: Image.Image, path: Path) -> None:
-    with replacing(path) as temporary:
-        image.save(temporary, format="PNG")
+    def _facts(self) -> dict[str, str]:
+        """Where the sheet comes from, for the metadata of its file."""
+        return {
+            "Title": f"{self.about['layer']}: {', '.join(self.methods)}",
+            "Software": f"cnnpref {version('cnnpref')}",
+            "Net": self.about["net"],
+            "SHA-256": json.dumps(self.about["sha256"]),
+            "Layer": self.about["layer"],
+            "Position": str(self.about["position"]),
+            "Methods and keys": self._keys(),
+            "Units": format_ranges(sorted(block.unit for block in self.blocks)),
+            "Treatment": self._treatment(),
+        }

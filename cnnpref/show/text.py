@@ -8,12 +8,16 @@ from collections.abc import Iterator
 from contextlib import suppress
 from functools import cache
 from itertools import groupby
+from pathlib import Path
 
+import reportlab
 from PIL import ImageDraw, ImageFont
 
-Font = ImageFont.FreeTypeFont | ImageFont.ImageFont
+Font = ImageFont.FreeTypeFont
 
-# Asked in this order for what Pillow's own font, which has little but English, cannot write.
+_USUAL = Path(reportlab.__file__).with_name("fonts") / "Vera.ttf"  # of Western languages
+
+# Asked in this order for what the usual font cannot write.
 _OTHERS = (
     *("DejaVuSans.ttf", "NotoSans-Regular.ttf", "LiberationSans-Regular.ttf"),
     *("NotoSansCJK-Regular.ttc", "NotoSansCJKsc-Regular.otf", "wqy-microhei.ttc", "unifont.ttf"),
@@ -27,8 +31,8 @@ _MOST = 1000  # characters that are looked at: more fit into no sheet
 
 @cache
 def default_font(size: int) -> Font:
-    """Pillow's own font, of a size in pixels."""
-    return ImageFont.load_default(size)
+    """The usual font, of a size in pixels."""
+    return ImageFont.truetype(_USUAL, size)
 
 
 def write(
@@ -52,19 +56,19 @@ def write(
         room: width in pixels; where not even one letter fits, nothing is written.
     """
     x, top = corner
-    base = top + _ascent(default_font(size), size)
-    for part, font in _runs(fit(text, size, room), size):
+    base = top + default_font(size).getmetrics()[0]
+    for part, font in runs(fit(text, size, room), size):
         draw.text((x, base), part, colour, font, anchor="ls")
         x += font.getlength(part)
 
 
 def fit(text: str, size: int, room: float) -> str:
     """The text, or as much of its beginning as fits into so many pixels, with an ellipsis."""
-    spelt = "".join(part for part, _ in _runs(text[:_MOST], size))
-    if len(text) <= _MOST and _width(spelt, size) <= room:
+    spelt = "".join(part for part, _ in runs(text[:_MOST], size))
+    if len(text) <= _MOST and width(spelt, size) <= room:
         return spelt
     ends = range(1, len(spelt) + 1)
-    count = bisect_right(ends, room, key=lambda end: _width(_cut(spelt, end), size))
+    count = bisect_right(ends, room, key=lambda end: width(_cut(spelt, end), size))
     return _cut(spelt, count) if count else ""
 
 
@@ -72,11 +76,12 @@ def _cut(text: str, end: int) -> str:
     return text[:end].rstrip(" ,;") + _CUT
 
 
-def _width(text: str, size: int) -> float:
-    return sum(font.getlength(part) for part, font in _runs(text, size))
+def width(text: str, size: int) -> float:
+    """Of a line, in pixels."""
+    return sum(font.getlength(part) for part, font in runs(text, size))
 
 
-def _runs(text: str, size: int) -> Iterator[tuple[str, Font]]:
+def runs(text: str, size: int) -> Iterator[tuple[str, Font]]:
     """Parts of the text, as it can be written, each of one font."""
     spelt = (_spelt(character, size) for character in unicodedata.normalize("NFC", text))
     for place, group in groupby((each for each in spelt if each[0]), key=lambda each: each[1]):
@@ -97,7 +102,7 @@ def _spelt(character: str, size: int) -> tuple[str, int]:
 
 @cache
 def _fonts(size: int) -> list[Font]:
-    """Pillow's own font, and those of this machine."""
+    """The usual font, and those of this machine."""
     fonts = [default_font(size)]
     for name in _OTHERS:
         with suppress(OSError):
@@ -113,7 +118,3 @@ def _has(font: Font, character: str) -> bool:
 def _drawn(font: Font, character: str) -> tuple[tuple[int, int], bytes]:
     mask = font.getmask(character)
     return mask.size, bytes(mask)
-
-
-def _ascent(font: Font, size: int) -> int:
-    return font.getmetrics()[0] if isinstance(font, ImageFont.FreeTypeFont) else size

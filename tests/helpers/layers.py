@@ -20,7 +20,7 @@ from cnnpref.planning.plan import Plan
 from cnnpref.planning.series import Series, escape
 from cnnpref.results.layer_file import collect
 from cnnpref.results.unit_file import UnitResult, write_unit
-from cnnpref.show.sheet import layer_sheet, method_sheet
+from cnnpref.show.sheet import draw_sheet
 
 DIGEST = "0123456789abcdef" * 4
 
@@ -117,9 +117,9 @@ def write_run(folder: Path, results: Sequence[UnitResult]) -> Plan:
 def draw_sheets(plan: Plan, layer: str) -> None:
     """Draw the sheets of a layer from its layer file."""
     data = plan.path(LAYER, layer)
-    layer_sheet(data, plan.path(LAYER_SHEET, layer))
+    draw_sheet(data, plan.path(LAYER_SHEET, layer))
     for series in plan.select(layer):
-        method_sheet(data, series.name, plan.path(METHOD_SHEET, layer, series.name))
+        draw_sheet(data, plan.path(METHOD_SHEET, layer, series.name), series.name)
 
 
 def files(folder: Path) -> list[str]:

@@ -31,7 +31,11 @@ NET = description(
     prototxt="aa",
     caffemodel="bb",
 )
-BASE = {"run": "r", "net": {"prototxt": "a.prototxt", "caffemodel": "a.caffemodel"}}
+BASE = {
+    "run": "r",
+    "net": {"prototxt": "a.prototxt", "caffemodel": "a.caffemodel"},
+    "methods": ["gd"],
+}
 
 
 def plan(

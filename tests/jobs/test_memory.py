@@ -58,6 +58,7 @@ def config(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
     return {
         "run": "wide",
         "net": {"prototxt": "wide.prototxt", "caffemodel": "wide.caffemodel"},
+        "methods": ["gd"],
         "layers": {"fc": {}},
         "options": {"gd": {"iter_n": 2, "jitter_size": 2}},
     }

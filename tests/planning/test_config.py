@@ -48,6 +48,9 @@ from cnnpref.planning.plan import make_plan
         ({"methods": ["gdd"]}, "unknown method 'gdd' (did you mean 'gd'?)"),
         ({"methods": ["dgn_gd"]}, "method 'dgn_gd' needs the key 'generator'"),
         ({"methods": []}, "methods: got []"),
+        ({"sheets": {"tiles": 3}}, "unknown key 'tiles' in sheets; allowed: units, alpha, under"),
+        ({"sheets": {"units": 0}}, "sheets.units: got 0; allowed: a whole number"),
+        ({"keep_frames": -1}, "keep_frames: got -1; allowed: a whole number of frames"),
         ({"methods": [1]}, "methods.0: got 1"),
         (
             {"options": {"gd": {"iter": 3}}},
@@ -144,3 +147,12 @@ def test_the_readme_tells_every_key() -> None:
     keys |= {f"net.{key}" for key in parts["net"]}
     keys |= {f"generator.{key}" for key in parts["generator"] if key not in parts["net"]}
     assert {key for key in keys if f"`{key}`" not in README} == set()
+
+
+def test_without_methods_it_is_spectral_and_options_of_others_are_refused() -> None:
+    raw = {"net": BASE["net"], "layers": {"conv1": {"options": {"spectral": {"steps": 9}}}}}
+    assert resolve_config(raw, "x")["methods"] == ["spectral"]
+    for where in ({"options": {"gd": {}}}, {"layers": {"conv1": {"options": {"gd": {}}}}}):
+        with pytest.raises(UserError, match=r"options of gd, but the key 'methods' is missing, .*"):
+            resolve_config({**raw, **where}, "x")
+        assert resolve_config({**raw, **where, "methods": ["lbfgs"]}, "x")

@@ -25,8 +25,34 @@ def test_every_kind_has_as_many_files_as_it_has_values(made: Plan) -> None:
     counts = {kind: sum(file.kind == kind for file in files) for kind in KINDS}
     assert counts[UNIT] == 4 * (3 + 1)
     assert counts[METHOD_SHEET] == 2 * 4
-    assert {counts[kind] for kind in KINDS if "{name}" not in kind.path and kind != UNIT} == {1, 2}
+    others = [kind for kind in KINDS if "{name}" not in kind.path and kind != UNIT]
+    assert {counts[kind] for kind in others if not kind.on_request} == {1, 2}
     assert counts[INDEX] == 1
+    assert {counts[kind] for kind in KINDS if kind.on_request} == {0}
+
+
+def test_sheets_have_pages_and_pdfs_as_the_config_says() -> None:
+    layers = {"conv1": {}, "fire/expand3x3": {"units": "0-4"}}  # 16 and 5 units
+    sheets = {"units": 6, "pdf": True}
+    made = plan(layers=layers, methods=["gd", "lbfgs"], sheets=sheets)
+    names = [str(file.path.relative_to(made.folder)) for file in made.files()]
+    found = sorted(name for name in names if name.startswith("sheets/fire=expand3x3"))
+    assert found == [
+        "sheets/fire=expand3x3+page2.png",  # 3 units of two methods to a page
+        "sheets/fire=expand3x3.pdf",
+        "sheets/fire=expand3x3.png",
+        *(
+            f"sheets/fire=expand3x3/{name}.{kind}"
+            for name in ("gd", "lbfgs")
+            for kind in ("pdf", "png")
+        ),
+    ]
+    assert sum(name.startswith("sheets/conv1+page") for name in names) == 5
+    assert sum(name.startswith("sheets/conv1/gd+page") for name in names) == 2
+    sheet = made.path(METHOD_SHEET, "conv1", "gd", page=2)
+    assert sheet.name == "gd+page2.png"
+    by_path = {file.path: file for file in made.files()}
+    assert sheet in by_path[made.path(PAGE, "conv1")].made_of
 
 
 def test_files_are_made_of_files_before_them(made: Plan) -> None:
@@ -58,5 +84,6 @@ def test_the_gallery_is_made_of_all_layers(made: Plan) -> None:
 def test_the_readme_tells_where_a_file_is(kind: Kind) -> None:
     """By its path, or by its folder in place of all that is in it."""
     readme = (ROOT / "workflow" / "README.md").read_text()
-    path = kind.path.replace("{name}", "<method>").replace("{", "<").replace("}", ">")
+    path = kind.path.replace("{name}", "<method>").replace("{page}", "")
+    path = path.replace("{", "<").replace("}", ">")
     assert f"`{path}`" in readme or f"`{path.partition('/')[0]}/`" in readme

@@ -97,7 +97,7 @@ def test_a_finished_run_takes_no_time(tiny_config: Config) -> None:
 
 
 def test_weights_that_are_not_here_are_not_fetched(zoo: Zoo) -> None:
-    config = {"net": {"zoo": "tiny"}, "layers": {"conv1": {}}, "options": {"gd": {"iter_n": 3}}}
+    config = {"net": {"zoo": "tiny"}, "layers": {"conv1": {}}, "methods": ["gd"]}
     result = call("plan", config)
     assert result.exit_code == 0
     assert result.stderr == "timed on cpu; random weights: net, not fetched yet\n"

@@ -16,9 +16,10 @@ from scipy.ndimage import find_objects, label
 
 from cnnpref.errors import UserError
 from cnnpref.geometry import Box
+from cnnpref.planning.sheets import SheetOptions, page_mark
 from cnnpref.results.layer_file import collect
 from cnnpref.results.unit_file import UnitResult
-from cnnpref.show.sheet import layer_sheet, method_sheet, preview
+from cnnpref.show.sheet import draw_sheet, preview
 
 Pixels = npt.NDArray[np.int64]
 
@@ -61,13 +62,13 @@ def only_tile(pixels: Pixels) -> Pixels:
 
 def draw(folder: Path, *results: UnitResult) -> Pixels:
     """The sheet of all methods of these units."""
-    layer_sheet(write_layer(folder, results), folder / "sheet.png")
+    draw_sheet(write_layer(folder, results), folder / "sheet.png")
     return read(folder / "sheet.png")
 
 
 def test_every_unit_has_a_square_tile_of_one_size_on_a_grid(tmp_path: Path) -> None:
     path = write_layer(tmp_path, [painted(unit) for unit in range(12)])
-    method_sheet(path, "gd", tmp_path / "sheets" / "conv1" / "gd.png")
+    draw_sheet(path, tmp_path / "sheets" / "conv1" / "gd.png", "gd")
     boxes = find(read(tmp_path / "sheets" / "conv1" / "gd.png"), RED)
     assert len(boxes) == 12
     assert len({right - left for _, left, _, right in boxes}) == 1
@@ -120,13 +121,15 @@ def test_a_few_extreme_pixels_do_not_darken_the_rest(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("status", ["zero-gradient", "diverged", "of a newer version"])
-def test_a_unit_that_failed_is_crossed_out(tmp_path: Path, status: str) -> None:
+def test_a_unit_that_failed_is_crossed_out_with_the_reason(tmp_path: Path, status: str) -> None:
     nothing = np.full((8, 8, 3), np.nan, np.float32)
     failed = replace(painted(1, status=status), image=nothing)
     pixels = draw(tmp_path, painted(0), failed, painted(2))
     assert len(find(pixels, RED)) == 2
     triangles = find(pixels, BLANK)  # a line runs through the tile
     assert len(triangles) == 2
+    within = pixels[triangles[0][0] : triangles[0][2], triangles[0][1] :]
+    assert (np.abs(within - ALARM).sum(axis=2) < 60).any()
     below = pixels[triangles[0][2] : triangles[0][2] + 25, triangles[0][1] :]
     assert (np.abs(below - ALARM).sum(axis=2) < 60).any()
 
@@ -140,39 +143,34 @@ def test_every_tile_has_its_number_below(tmp_path: Path) -> None:
     assert numbers == [1, 2, 4]
 
 
-def test_labels_stand_beside_the_numbers_within_the_width_of_a_tile(tmp_path: Path) -> None:
+def test_labels_stand_below_the_numbers_within_the_width_of_a_tile(tmp_path: Path) -> None:
     names = ("heart", "<i>&\"' 金魚 🐟", "x" * 5000, "")
-    results = [painted(unit) for unit in range(4)]
-    (series,) = write_units(results, f"{tmp_path}/units")
+    (series,) = write_units([painted(unit) for unit in range(4)], f"{tmp_path}/units")
     collect(tmp_path / "layer.h5", [replace(series, labels=names)])
-    method_sheet(tmp_path / "layer.h5", "gd", tmp_path / "sheet.png")
+    draw_sheet(tmp_path / "layer.h5", tmp_path / "sheet.png", "gd")
     pixels = read(tmp_path / "sheet.png")
     tiles = find(pixels, RED)
     written = []
     for _, left, bottom, right in tiles:
-        ink = pixels[bottom + 1 : bottom + 20, left:right].sum(axis=2) < 550
-        written.append(int(ink.any(axis=0).nonzero()[0][-1]))
-        gap = pixels[bottom + 1 : bottom + 20, right + 1 : right + 5]
-        assert (gap.sum(axis=2) > 750).all()
-    number, tile = written[3], tiles[0][3] - tiles[0][1]
-    assert number + 10 < written[0] < tile / 2
-    assert number + 10 < written[1]
+        below = pixels[bottom + 19 : bottom + 38, left : right + 9].sum(axis=2)
+        written.append(max((below < 550).any(axis=0).nonzero()[0], default=0))
+        assert (below[:, right - left + 1 :] > 750).all()
+    tile = tiles[0][3] - tiles[0][1]
+    assert 0 < written[0] < tile / 2
+    assert written[1] > 0
     assert tile - 15 < written[2]
+    assert written[3] == 0
 
 
-def test_the_label_of_a_unit_leaves_room_for_failures_of_other_methods(tmp_path: Path) -> None:
-    results = [painted(0, method="gd"), painted(0, method="lbfgs", status="diverged")]
-    units = write_units(results, f"{tmp_path}/{{method}}")
-    series = [replace(each, labels=("x" * 500,)) for each in units]
-    collect(tmp_path / "layer.h5", series)
-    layer_sheet(tmp_path / "layer.h5", tmp_path / "sheet.png")
+def test_a_label_may_be_as_wide_as_all_tiles_of_its_unit(tmp_path: Path) -> None:
+    units = write_units([painted(0, method=m) for m in ("gd", "lbfgs")], f"{tmp_path}/{{method}}")
+    collect(tmp_path / "layer.h5", [replace(each, labels=("x" * 500,)) for each in units])
+    draw_sheet(tmp_path / "layer.h5", tmp_path / "sheet.png")
     pixels = read(tmp_path / "sheet.png")
-    ((_, left, bottom, right),) = find(pixels, RED)
-    below = pixels[bottom + 1 : bottom + 20]
-    assert (below[:, right - 20 : right].sum(axis=2) < 550).any()
-    beside = below[:, right + 2 : 2 * right - left]
-    assert not ((beside.sum(axis=2) < 550) & (np.ptp(beside, axis=2) < 40)).any()  # no grey
-    assert (np.ptp(beside, axis=2) > 100).any()  # but red
+    first, second = find(pixels, RED)
+    below = pixels[first[2] + 19 : first[2] + 38].sum(axis=2) < 550
+    assert below[:, first[1] : first[1] + 20].any()
+    assert second[3] - 15 < below.any(axis=0).nonzero()[0][-1] <= second[3]
 
 
 def test_the_title_fits_however_narrow_the_sheet(tmp_path: Path) -> None:
@@ -205,24 +203,35 @@ def test_methods_of_different_units_keep_to_their_places(tmp_path: Path) -> None
     assert len(beside) == 1
 
 
-@pytest.mark.parametrize("units", [1, 2, 3, 97, 500])
+@pytest.mark.parametrize("units", [1, 3, 97, 500])
 @pytest.mark.parametrize("methods", [1, 4])
 @pytest.mark.parametrize("side", [2000, 8000])
-def test_sheets_of_any_number_of_units_have_a_sensible_size(
+def test_pages_of_any_number_of_units_have_a_sensible_size(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, units: int, methods: int, side: int
 ) -> None:
-    monkeypatch.setattr("cnnpref.show.sheet.SIDE", side)
+    monkeypatch.setattr("cnnpref.show.layout.SIDE", side)
     names = ("gd", "lbfgs", "dgn_gd", "dgn_lbfgs")[:methods]
     path = multiply(write_layer(tmp_path, [painted(0, method=m, size=4) for m in names]), units)
-    layer_sheet(path, tmp_path / "sheet.png")
+    draw_sheet(path, tmp_path / "sheet.png", look=SheetOptions(units=1000))
     pixels = read(tmp_path / "sheet.png")
     assert max(pixels.shape) <= side
-    assert corners(pixels, RED) == units * methods
+    assert corners(pixels, RED) == units * min(methods, 1000 // units)
+
+
+@pytest.mark.parametrize(("methods", "pages"), [(1, [256, 44]), (2, [256, 256, 88])])
+def test_tiles_stay_large_and_fill_pages(tmp_path: Path, methods: int, pages: list[int]) -> None:
+    results = [painted(0, method=m, size=4) for m in ("gd", "lbfgs")[:methods]]
+    draw_sheet(multiply(write_layer(tmp_path, results), 300), tmp_path / "sheet.png")
+    drawn = [read(tmp_path / f"sheet{page_mark(n)}.png") for n in range(1, len(pages) + 1)]
+    assert [corners(pixels, RED) for pixels in drawn] == pages
+    assert not (tmp_path / f"sheet{page_mark(len(pages) + 1)}.png").exists()
+    boxes = [box for pixels in drawn for box in find(pixels, RED)]
+    assert min(bottom - top for top, _, bottom, _ in boxes) >= 96
 
 
 def test_drawing_holds_one_image_in_memory(tmp_path: Path) -> None:
     few, many = (
-        growth(layer_sheet, multiply(path, count), tmp_path / "sheet.png")
+        growth(draw_sheet, multiply(path, count), tmp_path / "sheet.png")
         for count in (8, 32)  # 192 MiB of images
         for path in [write_layer(tmp_path / str(count), [unit_result(0, size=512)])]
     )
@@ -233,7 +242,7 @@ def test_drawing_holds_one_image_in_memory(tmp_path: Path) -> None:
 def test_the_same_layer_gives_the_same_sheet(tmp_path: Path) -> None:
     path = write_layer(tmp_path, [unit_result(unit) for unit in range(5)])
     for name in "ab":
-        layer_sheet(path, tmp_path / name)
+        draw_sheet(path, tmp_path / name)
     assert (tmp_path / "a").read_bytes() == (tmp_path / "b").read_bytes()
 
 
@@ -257,12 +266,12 @@ def test_a_preview_of_few_units_shows_each_once(tmp_path: Path) -> None:
 def test_an_unknown_method_is_told(tmp_path: Path) -> None:
     path = write_layer(tmp_path, [painted(0, method="dgn_gd"), painted(0, method="lbfgs")])
     with pytest.raises(UserError, match=r"no method 'lbfg' \(did you mean 'lbfgs'\?\); it has dgn"):
-        method_sheet(path, "lbfg", tmp_path / "sheet.png")
+        draw_sheet(path, tmp_path / "sheet.png", "lbfg")
 
 
 def test_a_missing_layer_file_is_told(tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"layer\.h5: missing; run 'cnnpref collect'"):
-        layer_sheet(tmp_path / "layer.h5", tmp_path / "sheet.png")
+        draw_sheet(tmp_path / "layer.h5", tmp_path / "sheet.png")
 
 
 def test_a_sheet_that_cannot_be_written_is_told(tmp_path: Path) -> None:
@@ -270,7 +279,7 @@ def test_a_sheet_that_cannot_be_written_is_told(tmp_path: Path) -> None:
     with pytest.raises(
         UserError, match=r"cannot write .*layer\.h5/sheet\.png: (File exists|Not a dir)"
     ):
-        layer_sheet(path, path / "sheet.png")
+        draw_sheet(path, path / "sheet.png")
 
 
 def test_images_of_other_methods_than_the_originals_are_shown_as_they_are(tmp_path: Path) -> None:

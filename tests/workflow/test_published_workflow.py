@@ -28,7 +28,7 @@ def test_weights_are_fetched_before_any_job(libraries: Libraries, tmp_path: Path
     paths = [str(helpers / "site"), str(helpers), *before]
     libraries.patch.setenv("PYTHONPATH", os.pathsep.join(paths))
     few = {"gd": {"iter_n": 2}}
-    wanted = {"layers": {"features.0": {"units": "0-1"}}, "options": few}
+    wanted = {"layers": {"features.0": {"units": "0-1"}}, "methods": ["gd"], "options": few}
     project = Project(tmp_path, {"net": NET, **wanted})
     layer_file = LAYER_FILE.replace("conv1", "features.0")
     assert "fetch_net" in project.succeed("--dry-run", layer_file)

@@ -17,8 +17,8 @@ pytestmark = pytest.mark.workflow
 @pytest.fixture
 def project(zoo: Zoo) -> Project:
     few = {"gd": {"iter_n": 2}}
-    wanted = {"layers": {"conv1": {"units": "0-3"}}, "batch": 2, "options": few}
-    return Project(zoo.folder, {"net": {"zoo": "tiny"}, **wanted})
+    wanted = {"layers": {"conv1": {"units": "0-3"}}, "methods": ["gd"], "batch": 2}
+    return Project(zoo.folder, {"net": {"zoo": "tiny"}, **wanted, "options": few})
 
 
 def jobs(output: str) -> dict[str, int]:

@@ -14,7 +14,8 @@ from cnnpref.planning.config import resolve_config
 from cnnpref.planning.estimate import memory_mb, runtime_minutes
 from cnnpref.planning.outlook import outlook, summary
 from cnnpref.planning.plan import make_plan
-from cnnpref.planning.series import Batch, unescape
+from cnnpref.planning.series import Batch, escape, unescape
+from cnnpref.planning.sheets import page_of
 from cnnpref.results.discard import discard_damaged
 
 try:
@@ -92,6 +93,7 @@ def discard_damaged_files():
         print(warning, file=sys.stderr)
 
 
-def labels_of(method):
-    """How a report names a contact sheet of a layer."""
-    return lambda wildcards: {"layer": unescape(wildcards.layer), "method": method}
+def labels_of(layer, method, path):
+    """How a report names a page of the contact sheets of a layer, or all its pages as a PDF."""
+    labels = {"layer": layer, "method": method, "page": page_of(path)[1]}
+    return lambda wildcards: labels

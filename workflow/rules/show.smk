@@ -22,38 +22,46 @@ rule collect:
         "cnnpref collect --config {params.config:q} --layer {params.layer:q} > {log:q} 2>&1"
 
 
-rule sheets:
-    input:
-        lambda wildcards: paths(files.SHEETS.reads, unescape(wildcards.layer)),
-    output:
-        report(
-            below(files.LAYER_SHEET.path),
-            caption="../report/layer_sheet.rst",
-            category="Contact sheets",
-            labels=labels_of("all, side by side"),
-        ),
-        [
-            report(
-                below(files.METHOD_SHEET.path.replace("{name}", name)),
-                caption="../report/method_sheet.rst",
-                category="Contact sheets",
-                labels=labels_of(name),
-            )
-            for name in plan.names
-        ],
-    log:
-        below(files.SHEETS.log),
-    conda:
-        "../../environment.yml"
-    resources:
-        gpu=0,
-    params:
-        config=as_read,
-        layer=lambda wildcards: unescape(wildcards.layer),
-    message:
-        "contact sheets of {params.layer}"
-    shell:
-        "cnnpref sheet --config {params.config:q} --layer {params.layer:q} > {log:q} 2>&1"
+# A rule for each layer: how many pages there are depends on its units.
+for number, layer in enumerate(plan.layers, 1):
+
+    rule:
+        name:
+            f"sheets_{number}_{re.sub(r'[^A-Za-z0-9]', '_', layer)}"
+        input:
+            lambda wildcards, layer=layer: paths(files.SHEETS.reads, layer),
+        output:
+            [
+                report(
+                    str(path),
+                    caption="../report/layer_sheet.rst",
+                    category="Contact sheets",
+                    labels=labels_of(layer, "all, side by side", path),
+                )
+                for path in plan.paths([files.LAYER_SHEET, files.LAYER_PDF], layer)
+            ],
+            [
+                report(
+                    str(path),
+                    caption="../report/method_sheet.rst",
+                    category="Contact sheets",
+                    labels=labels_of(layer, page_of(path)[0], path),
+                )
+                for path in plan.paths([files.METHOD_SHEET, files.METHOD_PDF], layer)
+            ],
+        log:
+            below(files.SHEETS.log).format(layer=escape(layer)),
+        conda:
+            "../../environment.yml"
+        resources:
+            gpu=0,
+        params:
+            config=as_read,
+            layer=lambda wildcards, layer=layer: layer,
+        message:
+            "contact sheets of {params.layer}"
+        shell:
+            "cnnpref sheet --config {params.config:q} --layer {params.layer:q} > {log:q} 2>&1"
 
 
 rule gallery:

@@ -254,7 +254,7 @@ def test_units_say_which_file_they_come_from(libraries: Libraries) -> None:
             "net": {**VISION, "input_shape": [3, 64, 64]},
             "layers": {"features.0": {"units": "0-1"}},
         },
-        **{"options": {"gd": {"iter_n": 2}}, "run": "named"},
+        **{"methods": ["gd"], "options": {"gd": {"iter_n": 2}}, "run": "named"},
     }
     succeed("generate", config)
     (first, _) = unit_files().values()

@@ -1,0 +1,54 @@
+"""The scores of a layer's units, as a table on disk."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+
+from cnnpref.errors import UserError
+
+_KEYS = ("layer", "unit", "label", "method", "key", "seed", "status")  # columns that are no scores
+
+
+class Scores:
+    """Scores of units, by name.
+
+    Attributes:
+        names: of the scores.
+    """
+
+    def __init__(self, names: list[str], rows: Mapping[tuple[str, int], dict[str, float]]) -> None:
+        self.names, self._rows = names, rows
+
+    def of(self, key: str, unit: int) -> dict[str, float]:
+        """Those of a unit that could be computed.
+
+        Args:
+            key: of its series, 8 digits.
+            unit: its number.
+        """
+        return self._rows.get((key, unit), {})
+
+
+def read_scores(path: Path) -> Scores | None:
+    """The scores in a Parquet file; None if there is no such file.
+
+    Raises:
+        UserError: it is something else.
+    """
+    if not path.exists():
+        return None
+    import polars
+
+    try:
+        table = polars.read_parquet(path)
+        names = [n for n in table.columns if n not in _KEYS and table[n].dtype.is_numeric()]
+        rows = {
+            (row["key"], row["unit"]): {n: float(row[n]) for n in names if row[n] is not None}
+            for row in table.iter_rows(named=True)
+        }
+    except (OSError, KeyError, polars.exceptions.PolarsError) as error:
+        raise UserError(
+            f"{path}: not a table of scores ({error}); delete it and make it again"
+        ) from error
+    return Scores(names, rows)
