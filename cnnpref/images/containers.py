@@ -49,7 +49,7 @@ def contents(container: str, wanted: Wanted = None) -> Contents:
 
 
 def is_named(container: str) -> bool:
-    """Whether it is no file: `torchvision:CIFAR10:folder`, `file.py:function`, `module:function`."""
+    """Whether it is no file: `torchvision:CIFAR10:folder`, `file.py:name`, `module:name`."""
     return ":" in container and not Path(container).exists()
 
 
@@ -80,7 +80,7 @@ def _reader(path: str) -> Callable[[str, Wanted], Contents]:
     raise UserError(f"references: {path}: not known as images; read are {kinds} and folders")
 
 
-def _file(path: str, wanted: Wanted) -> Contents:
+def _file(path: str, _: Wanted) -> Contents:
     yield "", Path(path).read_bytes()
 
 
@@ -169,12 +169,12 @@ def _function(name: str) -> Callable[[], Any]:
     """The function `file.py:name` or `package.module:name`, which makes a stack of images."""
     place, _, function = name.rpartition(":")
     try:
-        found = getattr(_module(place), function)
+        found: Callable[[], Any] = getattr(_module(place), function)
     except (ImportError, AttributeError, OSError) as error:
         raise UserError(
             f"references: {name}: neither a file nor a function: {error}; check the path"
         ) from None
-    return found  # type: ignore[no-any-return]
+    return found
 
 
 def _module(place: str) -> Any:

@@ -39,6 +39,7 @@ DEFAULTS: Config = {
     "seeds": 1,
     "options": {},
 }
+REFERENCES: Config = {"top": 9, "store": "crops", "resize": None, "shard": 500}
 
 
 def read_config(source: str) -> Config:
@@ -83,6 +84,8 @@ def resolve_config(raw: Mapping[str, Any], name: str) -> Config:
             paths = {key: value for key, value in config[section].items() if _is_path(key, value)}
             expanded = {key: _expand(f"{section}.{key}", path) for key, path in paths.items()}
             config[section] = {**config[section], **expanded}
+    if "references" in config:
+        config["references"] = _references(config["references"])
     return config
 
 
@@ -90,6 +93,14 @@ def _expand_labels(place: str, section: Config) -> None:
     """Where labels are the path of a file."""
     if isinstance(section.get("labels"), str):
         section["labels"] = _expand(f"{place}labels", section["labels"])
+
+
+def _references(given: Any) -> Config:
+    """The section with its defaults; a place alone stands for it."""
+    section = given if isinstance(given, dict) else {"images": given}
+    places = section["images"] if isinstance(section["images"], list) else [section["images"]]
+    images = [_expand("references.images", place) for place in places]
+    return {**REFERENCES, **section, "images": images}
 
 
 def _run_name(name: str) -> str:

@@ -16,6 +16,7 @@ from cnnpref.methods import METHODS, Options, find_method, keyed, resolve
 from cnnpref.planning.config import Config
 from cnnpref.planning.files import UNITS, File, Kind, expand, list_files, list_logs
 from cnnpref.planning.labels import Labels, layer_labels
+from cnnpref.planning.references import References, plan_references
 from cnnpref.planning.selection import MOST, select_position, select_units
 from cnnpref.planning.series import Batch, Origin, Series, escape
 from cnnpref.unit_map import no_layer
@@ -41,11 +42,13 @@ class Plan:
         config: from `read_config` or `resolve_config`.
         series: layer by layer.
         nets: what there is to know of the sections `net` and, if a method needs it, `generator`.
+        references: the reference images, if the config has any.
     """
 
     config: Config
     series: tuple[Series, ...]
     nets: Mapping[str, NetDescription]
+    references: References | None = None
 
     @cached_property
     def folder(self) -> Path:
@@ -84,12 +87,13 @@ class Plan:
 
     def files(self) -> Iterator[File]:
         """Every file of the run, each after those that it is made of."""
-        return list_files(self.folder, self.series)
+        return list_files(self.folder, self.series, self.references)
 
     def paths(self, kinds: Iterable[Kind], layer: str | None = None) -> list[Path]:
         """The files of these kinds, of a layer or (None) of the run."""
         series = self.select(layer)
-        return [path for kind in kinds for path in expand(self.folder, kind.path, series)]
+        found = (expand(self.folder, kind.path, series, self.references) for kind in kinds)
+        return [path for paths in found for path in paths]
 
     def path(self, kind: Kind, layer: str = "", name: str = "") -> Path:
         """The file of a kind, of a layer and a name of method where the kind has one for each."""
@@ -104,7 +108,7 @@ class Plan:
 
     def logs(self) -> Iterator[Path]:
         """The logs of the run's jobs, or the folders of those that have one for each batch."""
-        return list_logs(self.folder, self.series)
+        return list_logs(self.folder, self.series, self.references)
 
 
 def _folder(config: Config) -> Path:
@@ -135,13 +139,15 @@ def make_plan(config: Config, describe: Describe) -> Plan:
         for layer, settings in layers.items()
     }
     _check_number(config, sum(map(len, units.values())))
+    shapes = {layer: net.layers[layer] for layer in layers}
+    references = plan_references(config, net, {**config["net"], **net.sha256}, shapes)
     series = tuple(
         _series(config, net, layer, settings, units[layer], labels[layer], method, origin, seed)
         for layer, settings in layers.items()
         for method, origin in origins.items()
         for seed in range(config["seed"], config["seed"] + config["seeds"])
     )
-    return Plan(config, series, nets)
+    return Plan(config, series, nets, references)
 
 
 def _check_number(config: Config, units: int) -> None:

@@ -63,7 +63,9 @@ def references(
     known = Known(names, digests, {**index.skipped, **skipped})
     if not shown:
         raise UserError(none_readable(known))
-    found = {layer: merge(layer, shapes[layer], [part], known, top) for layer, part in parts.items()}
+    found = {
+        layer: merge(layer, shapes[layer], [part], known, top) for layer, part in parts.items()
+    }
     return _with_crops(net, frame, found, shown, read)
 
 

@@ -19,7 +19,7 @@ from cnnpref.statistics.layer import Ints, LayerReferences, Picks
 if TYPE_CHECKING:  # crops are read without PyTorch
     from cnnpref.nets import Net
 
-_SMALL = 64 * 64  # pixels: up to here without loss
+_SMALL = 32 * 32  # pixels: up to here without loss
 _QUALITY = 90
 
 Place = tuple[int, int, int, int, int]
@@ -37,7 +37,7 @@ def _boxes(net: Net, found: LayerReferences, picks: Picks) -> Ints:
     """(U, k, 4); rows of a map see the same rows of the image in all columns, and so do columns."""
     if len(found.shape) != 3:
         box = net.receptive_field(found.layer)
-        return np.broadcast_to(np.int32(box), (*picks.image.shape, 4)).copy()
+        return np.broadcast_to(np.array(box, np.int32), (*picks.image.shape, 4)).copy()
     middle = found.shape[1] // 2, found.shape[2] // 2
     boxes = np.empty((*picks.image.shape, 4), np.int32)
     for axis in (0, 1):
@@ -56,7 +56,9 @@ def with_crops(found: LayerReferences) -> tuple[LayerReferences, list[Place]]:
     places = every[(every[:, 0] >= 0) & (every[:, 3] > every[:, 1]) & (every[:, 4] > every[:, 2])]
     number = {place: index for index, place in enumerate(map(tuple, places.tolist()))}
     crops = {
-        name: np.int32([[number.get(tuple(p), -1) for p in row] for row in table.tolist()])
+        name: np.array(
+            [[number.get(tuple(p), -1) for p in row] for row in table.tolist()], np.int32
+        )
         for name, table in tables.items()
     }
     picks = {name: replace(each, crop=crops[name]) for name, each in found.picks().items()}

@@ -49,7 +49,9 @@ def mean_and_sd(sums: Limbs, squares: Limbs, count: int) -> tuple[Doubles, Doubl
         squares: of their squares.
         count: how many numbers each unit has.
     """
-    pairs = [(s / count, q / count) for s, q in zip(fractions(sums), fractions(squares), strict=True)]
+    pairs = [
+        (s / count, q / count) for s, q in zip(fractions(sums), fractions(squares), strict=True)
+    ]
     mean = np.array([float(m) for m, _ in pairs])
     variance = np.array([float(max(q - m * m, Fraction(0))) for m, q in pairs])
     return mean, np.sqrt(variance)

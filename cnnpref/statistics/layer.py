@@ -104,7 +104,7 @@ class LayerReferences:
 
     def with_picks(self, picks: Mapping[str, Picks]) -> LayerReferences:
         """The same with other picks."""
-        return replace(self, **picks)
+        return replace(self, top=picks["top"], bottom=picks["bottom"], quantile=picks["quantile"])
 
 
 @dataclass(frozen=True)
@@ -116,7 +116,9 @@ class Known:
     skipped: Mapping[str, str]
 
 
-def merge(layer: str, shape: Shape, parts: Sequence[Part], known: Known, top: int) -> LayerReferences:
+def merge(
+    layer: str, shape: Shape, parts: Sequence[Part], known: Known, top: int
+) -> LayerReferences:
     """What all parts say of a layer; how images are divided among the parts changes nothing.
 
     Memory is bounded by the layer, and by 64 numbers for each image.
@@ -235,8 +237,8 @@ def _bottom(shape: Shape, parts: Sequence[Part], top: int) -> Picks:
         for name in ("bottom", "bottom_at")
     )
     rows = first_rows(lowest, top)
-    picked = (np.take_along_axis(x, rows, 0) for x in (image, lowest, at))
-    return _padded(shape, *picked, top)
+    image, lowest, at = (np.take_along_axis(x, rows, 0) for x in (image, lowest, at))
+    return _padded(shape, image, lowest, at, top)
 
 
 def _values(

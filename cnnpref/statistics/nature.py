@@ -147,8 +147,10 @@ def frechet(mean: Doubles, covariance: Doubles, other: Doubles, spread: Doubles)
     """The Frechet distance of two normal distributions (Dowson and Landau 1982).
 
     Args:
-        mean, covariance: of one, (C,) and (C, C).
-        other, spread: the same of the other.
+        mean: of one, (C,).
+        covariance: of one, (C, C).
+        other: mean of the other.
+        spread: covariance of the other.
     """
     root = _root(covariance)
     cross = _root(root @ spread @ root)

@@ -28,7 +28,7 @@ def _lowest() -> Floats:
     sizes = np.nan_to_num(sizes, nan=np.inf, posinf=np.inf)
     negative = np.nextafter(-sizes[:0:-1], np.float32(0))  # -x itself is in the bin before
     negative[np.isinf(sizes[:0:-1])] = -np.inf
-    return np.concatenate([np.float32([-np.inf]), negative, sizes[1:]])
+    return np.concatenate([np.array([-np.inf], np.float32), negative, sizes[1:]])
 
 
 _LOWEST = _lowest()
@@ -56,7 +56,8 @@ class Sketch:
     def compact(self) -> tuple[npt.NDArray[np.int32], npt.NDArray[np.uint32]]:
         """The bins that anything fell in, by value, and the counts of these, (units, bins)."""
         self.counts[:, 0] += self.counts[:, _HALF]  # -0 is 0
-        places = np.flatnonzero(self.counts.any(0)[_ORDER]).astype(np.int32)
+        used: npt.NDArray[np.bool_] = self.counts.max(axis=0) > 0
+        places = np.flatnonzero(used[_ORDER]).astype(np.int32)
         return places, self.counts[:, _ORDER[places]]
 
 

@@ -106,4 +106,4 @@ def first_rows(values: npt.NDArray[Any], count: int) -> npt.NDArray[np.int64]:
 
 def merged_sums(parts: list[Part]) -> Limbs:
     """Exact sums over all parts, (limbs, 2, U)."""
-    return sum((np.asarray(part.sums) for part in parts[1:]), np.asarray(parts[0].sums))  # type: ignore[no-any-return]
+    return sum((np.asarray(part.sums) for part in parts[1:]), np.asarray(parts[0].sums))

@@ -11,7 +11,12 @@ from cnnpref.errors import UserError
 from cnnpref.nets import describe, published_weights
 from cnnpref.planning import files
 from cnnpref.planning.config import resolve_config
-from cnnpref.planning.estimate import memory_mb, runtime_minutes
+from cnnpref.planning.estimate import (
+    memory_mb,
+    reference_memory_mb,
+    reference_minutes,
+    runtime_minutes,
+)
 from cnnpref.planning.outlook import outlook, summary
 from cnnpref.planning.plan import make_plan
 from cnnpref.planning.series import Batch, unescape
@@ -42,6 +47,7 @@ wildcard_constraints:
     method="[^/-]+",
     key="[0-9a-f]{8}",
     unit="[0-9]+",
+    shard="[0-9]+-[0-9a-f]{8}",
 
 
 def below(pattern):
