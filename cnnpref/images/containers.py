@@ -6,6 +6,7 @@ import importlib
 import importlib.util
 import inspect
 import os
+import sys
 import tarfile
 import zipfile
 from collections.abc import Callable, Collection, Iterable, Iterator
@@ -180,10 +181,11 @@ def _function(name: str) -> Callable[[], Any]:
 def _module(place: str) -> Any:
     if not place.endswith(".py"):
         return importlib.import_module(place)
-    spec = importlib.util.spec_from_file_location(Path(place).stem, place)
+    name = f"cnnpref_images_{Path(place).stem}"
+    spec = importlib.util.spec_from_file_location(name, place)
     assert spec
     assert spec.loader
-    module = importlib.util.module_from_spec(spec)
+    module = sys.modules[name] = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
     return module
 

@@ -28,7 +28,7 @@ _KEPT = 3 * FLOAT
 _HEADER = 9_000  # bytes of a unit file without its arrays
 
 # Of reference images:
-_SKETCH = 60_000  # bytes of a unit's counts
+_SKETCH = 35_000  # bytes of a unit's counts
 _ROW = 40  # bytes of an image in a unit's tables, and of their copies
 _PASS = 16  # images at once
 _SECONDS_PER_VALUE = 1e-8  # of an activation

@@ -1,7 +1,8 @@
 """How often values lie where: counts in fine bins, which are the same for all units and images.
 
 A bin holds the numbers of one sign, one exponent and the same first 6 bits of the fraction: it is
-less than 1/64 as wide as its numbers are large. Numbers below 1e-39 count as 0.
+less than 1/64 as wide as its numbers are large. Numbers below 2^-32 count as 0, and all above 2^31
+share the last bin.
 """
 
 from __future__ import annotations
@@ -13,52 +14,57 @@ Floats = npt.NDArray[np.float32]
 Doubles = npt.NDArray[np.float64]
 Counts = npt.NDArray[np.uint64]
 
-SHIFT = 17  # bits of a float32 that are dropped
-CODES = 1 << (32 - SHIFT)  # what is left; the upper half is negative
 BINS = 64  # of a histogram
 ERROR = 1 / 64  # of a quantile, relative
 
-_HALF = CODES // 2
-_ORDER = np.concatenate([np.arange(CODES - 1, _HALF, -1), np.arange(_HALF)])  # by value
+_SHIFT = 17  # bits of a float32 that are dropped
+_CODES = 1 << (31 - _SHIFT)  # of sizes, with the remaining bits
+_ZERO = (127 - 32) * 64 - 1  # the last code of a size that counts as 0
+_SIZES = 64 * 64  # bins of sizes, from 0
+PLACES = 2 * _SIZES - 1  # bins, by value; the middle one is that of 0
+
+
+def _places() -> npt.NDArray[np.int64]:
+    """The bin of each code, with the sign as its highest bit."""
+    sizes = (np.arange(_CODES) - _ZERO).clip(0, _SIZES - 1)
+    return np.concatenate([_SIZES - 1 + sizes, _SIZES - 1 - sizes])
 
 
 def _lowest() -> Floats:
-    """The lowest number of each bin, by value; infinite where there are no numbers."""
-    sizes = (np.arange(_HALF, dtype=np.uint32) << np.uint32(SHIFT)).view(np.float32)
-    sizes = np.nan_to_num(sizes, nan=np.inf, posinf=np.inf)
+    """The lowest number of each bin."""
+    codes = np.arange(_ZERO, _ZERO + _SIZES, dtype=np.uint32)
+    sizes = (codes << np.uint32(_SHIFT)).view(np.float32)
     negative = np.nextafter(-sizes[:0:-1], np.float32(0))  # -x itself is in the bin before
-    negative[np.isinf(sizes[:0:-1])] = -np.inf
     return np.concatenate([np.array([-np.inf], np.float32), negative, sizes[1:]])
 
 
-_LOWEST = _lowest()
+_PLACE, _LOWEST = _places(), _lowest()
 
 
 class Sketch:
     """Counts of the values of some units.
 
-    Args:
-        counts: (units, CODES).
+    Attributes:
+        counts: (units, PLACES).
     """
 
     def __init__(self, units: int) -> None:
-        # calloc: bins that nothing falls in take no memory
-        self.counts = np.zeros((units, CODES), np.uint32)
-        self._places = np.arange(units, dtype=np.int64)[:, None] * CODES
+        self.counts = np.zeros((units, PLACES), np.uint32)
+        self._first = np.arange(units, dtype=np.int64)[:, None] * PLACES
         self._flat = self.counts.reshape(-1)
 
     def add(self, first: int, values: Floats) -> None:
-        """Count the finite values (R, n) of the units from `first` on."""
-        codes = values.view(np.uint32) >> np.uint32(SHIFT)
-        places = codes + self._places[first : first + len(values)]
+        """Count the values (R, n) of the units from `first` on."""
+        codes = (values.view(np.uint32) >> np.uint32(_SHIFT)).astype(np.int64)
+        places = np.take(_PLACE, codes, mode="clip")  # within bounds: it saves the check
+        places += self._first[first : first + len(values)]
         np.add.at(self._flat, places.reshape(-1), np.uint32(1))
 
     def compact(self) -> tuple[npt.NDArray[np.int32], npt.NDArray[np.uint32]]:
-        """The bins that anything fell in, by value, and the counts of these, (units, bins)."""
-        self.counts[:, 0] += self.counts[:, _HALF]  # -0 is 0
+        """The bins that anything fell in, ascending, and the counts of these, (units, bins)."""
         used: npt.NDArray[np.bool_] = self.counts.max(axis=0) > 0
-        places = np.flatnonzero(used[_ORDER]).astype(np.int32)
-        return places, self.counts[:, _ORDER[places]]
+        places = np.flatnonzero(used).astype(np.int32)
+        return places, self.counts[:, places]
 
 
 class Distribution:
