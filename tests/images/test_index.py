@@ -71,7 +71,7 @@ def test_all_kinds_of_places_hold_the_same(
     assert shown("made.py:all_of_them") == wanted
 
 
-def test_data_sets_of_torchvision(folder: Path, pictures: Bytes) -> None:
+def test_data_sets_of_torchvision(folder: Path) -> None:
     torch = pytest.importorskip("torch")
     try:
         torch.library.define("torchvision::nms", "(Tensor a, Tensor b, float c) -> Tensor")

@@ -147,5 +147,6 @@ def test_fewer_images_than_asked_for() -> None:
     told = cnnpref.references(NET, pictures(QUICK)[:2], ["fc8"], top=3)["fc8"]
     assert (told.top.image[:, 2] == -1).all()
     assert np.isnan(told.bottom.activation[:, 2]).all()
-    assert (told.top.crop is not None) and (told.top.crop[:, 2] == -1).all()
+    assert told.top.crop is not None
+    assert (told.top.crop[:, 2] == -1).all()
     assert {len(told.images), len(told.crops)} == {2}
