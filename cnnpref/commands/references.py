@@ -28,22 +28,22 @@ def references(config: str, shard: int | None, device: str, threads: int) -> Non
     """
     from cnnpref.jobs.devices import job_device
     from cnnpref.jobs.nets import Nets
-    from cnnpref.jobs.references import missing_shards, run_shard
+    from cnnpref.jobs.references import is_missing, run_shard
 
     plan = read_plan(config)
     wanted = _wanted(plan)
-    chosen = [each for each in missing_shards(plan, wanted) if shard in (None, each.number)]
-    if shard is not None and shard not in {each.number for each in wanted.shards}:
+    chosen = [each for each in wanted.shards if shard in (None, each.number)]
+    if not chosen:
         numbers = ", ".join(str(each.number) for each in wanted.shards)
         raise UserError(f"--shard: got {shard}; the images have the shards {numbers}")
     with job_device(device, threads) as place:
         nets = Nets(plan.config, place)
-        for each in chosen:
+        for each in (each for each in chosen if is_missing(plan, each)):
             run_shard(plan, wanted, each, nets.net)
     if shard is None:
         _list(plan, wanted)
-        _nature(plan, wanted)
         _merge(plan, wanted)
+        _nature(plan, wanted)
 
 
 @click.command()

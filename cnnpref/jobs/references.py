@@ -44,17 +44,13 @@ def list_images(plan: Plan, wanted: References) -> None:
         temporary.write_bytes(b"\n".join([*lines, b""]))
 
 
-def missing_shards(plan: Plan, wanted: References) -> list[Shard]:
-    """Those whose files are not valid."""
-    return [shard for shard in wanted.shards if _fault(plan, shard)]
-
-
-def _fault(plan: Plan, shard: Shard) -> str | None:
+def is_missing(plan: Plan, shard: Shard) -> bool:
+    """Whether there is no valid file of a shard."""
     path = shard_path(plan, shard)
     fault = reference_fault(path, SHARD_FORMAT, shard.digest)
     if fault and path.exists():
         log.warning("warning: %s is not valid (%s): computing it again", path, fault)
-    return fault
+    return fault is not None
 
 
 def shard_path(plan: Plan, shard: Shard) -> Path:
