@@ -54,10 +54,10 @@ class Sketch:
         self._flat = self.counts.reshape(-1)
 
     def add(self, first: int, values: Floats) -> None:
-        """Count the values (R, n) of the units from `first` on."""
+        """Count the values (N, R, n) of N images and of R units, from `first` on."""
         codes = (values.view(np.uint32) >> np.uint32(_SHIFT)).astype(np.int64)
         places = np.take(_PLACE, codes, mode="clip")  # within bounds: it saves the check
-        places += self._first[first : first + len(values)]
+        places += self._first[first : first + values.shape[1]]
         np.add.at(self._flat, places.reshape(-1), np.uint32(1))
 
     def compact(self) -> tuple[npt.NDArray[np.int32], npt.NDArray[np.uint32]]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -63,6 +64,8 @@ class Tally:
         for image, of_image in zip(values, sums, strict=True):
             self._add(image, of_image)
             self._count += 1
+        for part in self._chunks(len(values) * self._size):
+            self._sketch.add(part.start, values[:, part])
         fits = bool((sums[:, 1] < LARGEST).all())  # NaN is not
         if fits:
             self._sums += limbs(sums)
@@ -70,10 +73,10 @@ class Tally:
 
     def _add(self, image: Floats, sums: npt.NDArray[np.float64]) -> None:
         """The activations (U, n) of an image; the same operations whatever comes with it."""
-        row, step = self._count, max(1, _CHUNK // self._size)
-        for first in range(0, len(image), step):
-            x = image[first : first + step]
-            part, each = slice(first, first + len(x)), np.arange(len(x))
+        row = self._count
+        for part in self._chunks(self._size):
+            x = image[part]
+            each = np.arange(len(x))
             self._maximum_at[row, part] = at = x.argmax(1)
             self._maximum[row, part] = x[each, at]
             self._minimum_at[row, part] = at = x.argmin(1)
@@ -81,8 +84,13 @@ class Tally:
             doubles = x.astype(np.float64)
             sums[0, part] = doubles.sum(1)
             sums[1, part] = np.einsum("ij,ij->i", doubles, doubles)
-            self._sketch.add(first, x)
         self._total[row] = sums[0]
+
+    def _chunks(self, values: int) -> Iterator[slice]:
+        """Units that are worked on at a time, with so many values each."""
+        step = max(1, _CHUNK // values)
+        units = self._total.shape[1]
+        return (slice(first, min(first + step, units)) for first in range(0, units, step))
 
     def part(self, lowest: int, order: npt.NDArray[np.int64]) -> Part:
         """What was found.

@@ -36,8 +36,8 @@ def test_deviations_of_large_numbers_lose_nothing() -> None:
 )
 def test_histograms_and_quantiles(values: np.ndarray, q: float) -> None:
     sketch = Sketch(2)
-    sketch.add(0, values[:1])
-    sketch.add(1, values[1:])
+    sketch.add(0, values[None, :1])
+    sketch.add(1, values[1:].reshape(3, 1, 20))
     bins, counts = sketch.compact()
     found = Distribution(bins, counts.astype(np.uint64), values.min(1), values.max(1))
     histogram, edges = found.histogram()
