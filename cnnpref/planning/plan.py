@@ -139,7 +139,7 @@ def make_plan(config: Config, describe: Describe) -> Plan:
         for layer, settings in layers.items()
     }
     _check_number(config, sum(map(len, units.values())))
-    shapes = {layer: net.layers[layer] for layer in layers}
+    shapes = {layer: net.maps[layer].units_first for layer in layers}
     references = plan_references(config, net, {**config["net"], **net.sha256}, shapes)
     series = tuple(
         _series(config, net, layer, settings, units[layer], labels[layer], method, origin, seed)

@@ -50,7 +50,7 @@ class References:
     Attributes:
         index: the images.
         frame: how they become the net's.
-        layers: {name: shape} of those whose units are asked.
+        layers: {name: shape, units first} of those whose units are asked.
         top: how many of the best images are named.
         stores_crops: whether what units saw is copied.
         size: how many images a shard has, about.
@@ -109,7 +109,7 @@ def plan_references(
         config: from `resolve_config`.
         net: whose units are asked.
         origin: the net's section, with digests for files.
-        layers: {name: shape} of the layers of the config.
+        layers: {name: shape, units first} of the layers of the config.
 
     Raises:
         UserError: there are no images, or they cannot be made the net's.

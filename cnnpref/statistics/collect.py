@@ -54,7 +54,7 @@ def references(
     Raises:
         UserError: no image can be read; an unknown layer; activations that are not finite.
     """
-    shapes = {name: net.layer_shape(name) for name in layers or _with_units(net)}
+    shapes = {name: net.unit_map(name).units_first for name in layers or net.maps}
     frame = Frame(net.image_size, net.input_shape[0], resize)
     index, read = _index(images)
     shown, skipped, parts = tally_images(net, shapes, frame, index.images, top, read)
@@ -73,10 +73,6 @@ def none_readable(known: Known) -> str:
     """What to say where no image could be read."""
     name, reason = next(iter(known.skipped.items()))
     return f"references: none of {len(known.skipped)} images can be read; {name}: {reason}"
-
-
-def _with_units(net: Net) -> list[str]:
-    return [name for name, shape in net.layers.items() if len(shape) in (1, 3)]
 
 
 def _index(images: Places | npt.NDArray[Any]) -> tuple[Index, Read]:
@@ -100,7 +96,7 @@ def tally_images(
 
     Args:
         net: the network.
-        layers: names and shapes.
+        layers: names and shapes, units first.
         frame: how images become the net's.
         images: to be read.
         top: how many of the lowest minima to keep.
@@ -155,7 +151,8 @@ def _run(
     filled = np.stack([*pictures, *[pictures[-1]] * (BATCH - count)])
 
     def visit(layer: str, values: Tensor) -> None:
-        found = values[:count].detach().float().contiguous().cpu().numpy()
+        units_first = values[:count].movedim(1 + net.maps[layer].axis, 1)
+        found = units_first.detach().float().contiguous().cpu().numpy()
         if not tallies[layer].add(found):
             raise UserError(
                 f"references: layer {layer!r} of {net.name!r} gives values that are not finite, or "

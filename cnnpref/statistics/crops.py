@@ -36,8 +36,13 @@ def with_boxes(found: LayerReferences, net: Net) -> LayerReferences:
 def _boxes(net: Net, found: LayerReferences, picks: Picks) -> Ints:
     """(U, k, 4); rows of a map see the same rows of the image in all columns, and so do columns."""
     if len(found.shape) != 3:
-        box = net.receptive_field(found.layer)
-        return np.broadcast_to(np.array(box, np.int32), (*picks.image.shape, 4)).copy()
+        places, which = np.unique(
+            picks.position.reshape(-1, picks.position.shape[-1]), axis=0, return_inverse=True
+        )
+        axes = len(found.shape) - 1
+        wheres = [tuple(place[-axes:]) if axes else "center" for place in places.tolist()]
+        seen = [net.receptive_field(found.layer, where) for where in wheres]
+        return np.array(seen, np.int32)[which].reshape(*picks.image.shape, 4)
     middle = found.shape[1] // 2, found.shape[2] // 2
     boxes = np.empty((*picks.image.shape, 4), np.int32)
     for axis in (0, 1):

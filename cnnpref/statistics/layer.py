@@ -29,7 +29,8 @@ class Picks:
 
     Attributes:
         image: places among all images, (U, k); -1: there are fewer images.
-        position: y, x in the map, (U, k, 2); (0, 0) in a layer without a map.
+        position: y, x in the map, (U, k, 2); 0 and the number of a token; (0, 0) without a map;
+            t, y, x in one of three axes.
         activation: there, (U, k); NaN where there is no image.
         box: top, left, bottom, right of what the unit sees there, in the picture as the net is
             shown it, (U, k, 4); half open; None before it is known.
@@ -60,7 +61,7 @@ class LayerReferences:
     """What reference images do to the units of a layer.
 
     Attributes:
-        layer, shape: its name and shape, (C,) or (C, H, W); the units are its C channels.
+        layer, shape: its name and its shape, units first: (C,), (C, H, W) ...
         images: names of all images, in the order of their digests.
         sha256: their digests.
         skipped: {name of an image that does not count: why}.
@@ -195,9 +196,8 @@ def _padded(
     k: int,
 ) -> Picks:
     missing = ((0, k - len(image)), (0, 0))
-    position = np.stack(np.unravel_index(at.astype(np.int64), shape[1:] or (1,)), -1)
-    if position.shape[-1] == 1:
-        position = np.zeros((*position.shape[:-1], 2), np.int64)
+    axes = (*(1,) * (3 - len(shape)), *shape[1:])  # two at least
+    position = np.stack(np.unravel_index(at.astype(np.int64), axes), -1)
     return Picks(
         np.pad(image, missing, constant_values=-1).T.astype(np.int32),
         np.pad(position, (*missing, (0, 0))).swapaxes(0, 1).astype(np.int32),

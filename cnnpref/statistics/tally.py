@@ -44,7 +44,7 @@ class Tally:
     """Takes the activations of images, one after the other.
 
     Args:
-        shape: of the layer, (C,) or (C, H, W).
+        shape: of the layer, units first: (C,), (C, H, W) ...
         images: how many there will be, at most.
     """
 
