@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
+from functools import cache
 from io import BytesIO
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
 from cnnpref.display import three_channels
-from cnnpref.geometry import crop, spans
+from cnnpref.geometry import Box, crop, spans
 from cnnpref.images.pictures import Bytes
 from cnnpref.statistics.layer import Ints, LayerReferences, Picks
 
@@ -28,12 +29,13 @@ Place = tuple[int, int, int, int, int]
 
 def with_boxes(found: LayerReferences, net: Net) -> LayerReferences:
     """The same, with what each unit sees of each picked image."""
-    boxes = {name: _boxes(net, found, picks) for name, picks in found.picks().items()}
+    field = cache(lambda where: net.receptive_field(found.layer, where))
+    boxes = {name: _boxes(field, found, picks) for name, picks in found.picks().items()}
     picks = {name: replace(each, box=boxes[name]) for name, each in found.picks().items()}
     return found.with_picks(picks)
 
 
-def _boxes(net: Net, found: LayerReferences, picks: Picks) -> Ints:
+def _boxes(field: Callable[[Any], Box], found: LayerReferences, picks: Picks) -> Ints:
     """(U, k, 4); rows of a map see the same rows of the image in all columns, and so do columns."""
     if len(found.shape) != 3:
         places, which = np.unique(
@@ -41,7 +43,7 @@ def _boxes(net: Net, found: LayerReferences, picks: Picks) -> Ints:
         )
         axes = len(found.shape) - 1
         wheres = [tuple(place[-axes:]) if axes else "center" for place in places.tolist()]
-        seen = [net.receptive_field(found.layer, where) for where in wheres]
+        seen = [field(where) for where in wheres]
         return np.array(seen, np.int32)[which].reshape(*picks.image.shape, 4)
     middle = found.shape[1] // 2, found.shape[2] // 2
     boxes = np.empty((*picks.image.shape, 4), np.int32)
@@ -49,7 +51,7 @@ def _boxes(net: Net, found: LayerReferences, picks: Picks) -> Ints:
         table = np.zeros((found.shape[1 + axis], 2), np.int32)
         for at in np.unique(picks.position[..., axis]).tolist():
             where = (at, middle[1]) if axis == 0 else (middle[0], at)
-            table[at] = spans(net.receptive_field(found.layer, where))[axis]
+            table[at] = spans(field(where))[axis]
         boxes[..., axis::2] = table[picks.position[..., axis]]
     return boxes
 

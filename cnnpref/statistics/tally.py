@@ -64,8 +64,10 @@ class Tally:
         for image, of_image in zip(values, sums, strict=True):
             self._add(image, of_image)
             self._count += 1
-        for part in self._chunks(len(values) * self._size):
-            self._sketch.add(part.start, values[:, part])
+        images = min(len(values), max(1, _CHUNK // self._size))
+        for part in self._chunks(images * self._size):  # a unit's bins stay in the cache, too
+            for first in range(0, len(values), images):
+                self._sketch.add(part.start, values[first : first + images, part])
         fits = bool((sums[:, 1] < LARGEST).all())  # NaN is not
         if fits:
             self._sums += limbs(sums)
