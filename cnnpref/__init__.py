@@ -17,6 +17,7 @@ _PUBLIC = {
     "Generator": "cnnpref.ascent.variables",
     "InputSpace": "cnnpref.input_space",
     "LbfgsOptions": "cnnpref.methods",
+    "LayerReferences": "cnnpref.statistics.layer",
     "Moment": "cnnpref.ascent.task",
     "NaturalStatistics": "cnnpref.ascent.statistics",
     "Net": "cnnpref.nets.net",
@@ -28,6 +29,7 @@ _PUBLIC = {
     "load_pycaffe": "cnnpref.nets.pycaffe",
     "load_torch": "cnnpref.nets.pytorch",
     "maximise": "cnnpref.maximisation",
+    "references": "cnnpref.statistics.collect",
     "resolve": "cnnpref.methods",
 }
 __all__ = ["__version__", *sorted(_PUBLIC)]

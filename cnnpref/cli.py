@@ -9,7 +9,7 @@ from typing import Any
 
 import click
 
-from cnnpref.commands import export, look, make, nets, runs, zoo
+from cnnpref.commands import export, look, make, nets, references, runs, zoo
 from cnnpref.errors import UserError
 
 
@@ -36,6 +36,8 @@ def main() -> None:
 
 for command in (
     *(make.generate, make.collect, make.sheet, make.gallery),
+    *(references.references, references.merge_references),
+    *(references.reference_images, references.nature),
     *(runs.plan, runs.check, runs.clean, export.export),
     *(nets.info, nets.act_range, zoo.nets, zoo.fetch),
     *(look.look, look.init),

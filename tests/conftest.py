@@ -48,6 +48,14 @@ layer { name: "image" type: "Reshape" bottom: "draw" top: "image"
 """
 
 
+@pytest.fixture(scope="session", autouse=True)
+def _own_cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """What is remembered of reference images is not the user's."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("XDG_CACHE_HOME", str(tmp_path_factory.mktemp("cache")))
+        yield
+
+
 @pytest.fixture(scope="session")
 def tiny_net(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with the files of two nets.

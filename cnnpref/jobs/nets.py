@@ -15,10 +15,9 @@ from cnnpref.errors import UserError
 from cnnpref.jobs.act_range import load_bounds
 from cnnpref.nets import Net, fetched_sha256, open_net, with_zoo_files
 from cnnpref.planning.config import BLOB_KEYS, Config
+from cnnpref.planning.files import NATURE
 from cnnpref.planning.series import Origin, Series
 from cnnpref.results.hdf5 import open_file, reason_of
-
-NATURE = "references/nature.h5"  # below the run's folder
 
 
 class Nets:
@@ -49,7 +48,7 @@ class Nets:
         """
         if not series.statistics:
             return None
-        path = Path(self._config["results"], self._config["run"], NATURE)
+        path = Path(self._config["results"], self._config["run"], NATURE.path)
         return read_statistics(path, self.net.image_size[1], series.statistics)
 
     def origin(self, series: Series) -> Origin:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from types import MappingProxyType
@@ -18,6 +18,9 @@ from cnnpref.geometry import Box, Mask, Shape, bounding_box, crop, full_box
 from cnnpref.input_space import InputSpace
 from cnnpref.nets.readout import Part, Readout
 from cnnpref.unit_map import UnitMap, channel_maps, no_layer
+
+Visit = Callable[[str, Tensor], None]
+"""Is told a layer's name and output."""
 
 
 class Net(ABC):
@@ -69,6 +72,23 @@ class Net(ABC):
         Raises:
             UserError: a name is not in `blobs`; the image is needed and not given.
         """
+
+    def visit(self, images: Tensor, layers: Sequence[str], visit: Visit) -> None:
+        """Tell what some layers give for images (N, C, H, W), as `activations` does.
+
+        A net that can, computes all of them in one pass, and keeps none of them longer than it
+        takes to visit it.
+
+        Args:
+            images: of the net's input space.
+            layers: names in `layers`.
+            visit: is given each layer's name and output, (N, *shape), which it must not change.
+
+        Raises:
+            UserError: a layer is unknown; names the nearest.
+        """
+        for layer in layers:
+            visit(layer, self.activations(images, layer))
 
     def readout(self, layer: str, index: Tensor) -> Readout:
         """The units `index` (B, K), flat in the layer, as a function of the images that they see.

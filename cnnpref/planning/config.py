@@ -41,6 +41,7 @@ DEFAULTS: Config = {
     "sheets": {},
     "keep_frames": 0,
 }
+REFERENCES: Config = {"top": 9, "store": "crops", "resize": None, "shard": 500}
 
 
 def read_config(source: str) -> Config:
@@ -87,6 +88,8 @@ def resolve_config(raw: Mapping[str, Any], name: str) -> Config:
             paths = {key: value for key, value in config[section].items() if _is_path(key, value)}
             expanded = {key: _expand(f"{section}.{key}", path) for key, path in paths.items()}
             config[section] = {**config[section], **expanded}
+    if "references" in config:
+        config["references"] = _references(config["references"])
     return config
 
 
@@ -106,6 +109,14 @@ def _require_default_methods(config: Config) -> None:
                     f"config: options of {method}, but the key 'methods' is missing, and by default"
                     f" it is {config['methods']}; write 'methods: [{method}]', or leave them out"
                 )
+
+
+def _references(given: Any) -> Config:
+    """The section with its defaults; a place alone stands for it."""
+    section = given if isinstance(given, dict) else {"images": given}
+    places = section["images"] if isinstance(section["images"], list) else [section["images"]]
+    images = [_expand("references.images", place) for place in places]
+    return {**REFERENCES, **section, "images": images}
 
 
 def _run_name(name: str) -> str:

@@ -27,6 +27,13 @@ FLOAT = 4  # bytes
 _KEPT = 3 * FLOAT
 _HEADER = 9_000  # bytes of a unit file without its arrays
 
+# Of reference images:
+_SKETCH = 35_000  # bytes of a unit's counts
+_ROW = 40  # bytes of an image in a unit's tables, and of their copies
+_PASS = 16  # images at once
+_SECONDS_PER_VALUE = 1e-8  # of an activation
+_READ = 0.2  # seconds to read and to scale an image of a few megapixels
+
 
 def unit_bytes(plan: Plan, series: Series) -> int:
     """The size of a unit file of a series, about: two images, the trace, the latent vector."""
@@ -86,6 +93,27 @@ def evaluation_seconds(plan: Plan, series: Series) -> float:
     passes = series.how.passes(series.options) * products
     steps = series.how.operations_per_variable * prod(parts[-1][0].input_shape)
     return (passes + steps) / PACE
+
+
+def reference_memory_mb(plan: Plan) -> int:
+    """What to reserve for a job that shows reference images to the net, in MB."""
+    wanted, net = plan.references, plan.nets["net"]
+    assert wanted
+    units = sum(shape[0] for shape in wanted.layers.values())
+    tables = units * (_SKETCH + _ROW * max(len(shard.images) for shard in wanted.shards))
+    values = _PASS * FLOAT * sum(map(prod, net.layers.values()))
+    weights = 2 * FLOAT * sum(net.weights.values())
+    return _round_up((PROGRAM + weights + tables + values) / 1e6)
+
+
+def reference_minutes(plan: Plan) -> int:
+    """What to reserve for such a job on one CPU core, in minutes."""
+    wanted, net = plan.references, plan.nets["net"]
+    assert wanted
+    values = sum(map(prod, wanted.layers.values()))
+    each = 2 * _products(net, list(net.layers)) / PACE + values * _SECONDS_PER_VALUE + _READ
+    images = max(len(shard.images) for shard in wanted.shards)
+    return _round_up((START + images * each) / 60, 10)
 
 
 def _parts(plan: Plan, series: Series) -> Iterator[tuple[NetDescription, list[str]]]:

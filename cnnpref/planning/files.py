@@ -9,6 +9,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from cnnpref.planning.references import References
 from cnnpref.planning.series import Series
 from cnnpref.planning.sheets import SheetOptions, page_mark
 
@@ -19,8 +20,9 @@ class Kind:
 
     Attributes:
         name: in the singular, as `check` counts them.
-        path: below the run's folder, a pattern with `{unit}`, `{page}` (of a sheet) and `{fields}`
-            of `Series.fields`: there is a file for each value that these take.
+        path: below the run's folder, a pattern with `{unit}`, `{page}` (of a sheet), `{fields}` of
+            `Series.fields`, and `{images}` and `{shard}` of references: there is a file for each
+            value that these take.
         on_request: whether there are such files only where the config asks for PDFs.
     """
 
@@ -35,7 +37,7 @@ class Rule:
 
     Attributes:
         log: of a job, a pattern as `Kind.path`. With a `{layer}`, a job is for one layer; without,
-            there is one job for the whole run.
+            there is one job for the whole run, or with a `{shard}` for each of these.
         reads: a job needs the files of these kinds, of its layer or of the run.
         makes: it writes the files of these kinds, of its layer or of the run.
     """
@@ -75,39 +77,60 @@ SCORES = Kind("scores", "scores/{layer}.parquet")  # read where it is there
 INDEX = Kind("gallery file", "index.html")
 PAGE = Kind("gallery file", "pages/{layer}.html")
 PREVIEW = Kind("gallery file", "pages/{layer}.png")
+# Only of runs with reference images:
+IMAGES = Kind("list of images", "references/images-{images}.tsv")
+NATURE = Kind("reference file", "references/nature.h5")
+SHARD = Kind("reference shard", "references/shards/{shard}.h5")
+REFERENCE = Kind("reference file", "references/{layer}.h5")
 
 GENERATE = Rule("logs/generate/{layer}/{method}-{key}/{unit}.log", (), (UNIT,))
 COLLECT = Rule("logs/collect/{layer}.log", (UNIT,), (LAYER,))
 _PNGS, _PDFS = (LAYER_SHEET, METHOD_SHEET), (LAYER_PDF, METHOD_PDF)
 SHEETS = Rule("logs/sheets/{layer}.log", (LAYER,), (*_PNGS, *_PDFS))
-GALLERY = Rule("logs/gallery.log", (LAYER, *_PNGS), (INDEX, PAGE, PREVIEW))
-RULES = (GENERATE, COLLECT, SHEETS, GALLERY)  # each after those that make what it reads
+LIST_IMAGES = Rule("logs/references/images.log", (), (IMAGES,))
+MEASURE_NATURE = Rule("logs/references/nature.log", (IMAGES,), (NATURE,))
+TALLY = Rule("logs/references/shards/{shard}.log", (), (SHARD,))
+MERGE = Rule("logs/references/merge.log", (SHARD,), (REFERENCE,))
+GALLERY = Rule("logs/gallery.log", (LAYER, *_PNGS, REFERENCE), (INDEX, PAGE, PREVIEW))
+REFERENCE_RULES = (LIST_IMAGES, MEASURE_NATURE, TALLY, MERGE)
+# Each after those that make what it reads.
+RULES = (*REFERENCE_RULES, GENERATE, COLLECT, SHEETS, GALLERY)
 KINDS = tuple(kind for rule in RULES for kind in rule.makes)
 FETCH_LOG = "logs/fetch/{weights}.log"  # of the rule that makes no file of the run
 
 
-def list_files(folder: Path, series: Sequence[Series], sheets: SheetOptions) -> Iterator[File]:
+def list_files(
+    folder: Path,
+    series: Sequence[Series],
+    sheets: SheetOptions,
+    references: References | None = None,
+) -> Iterator[File]:
     """Every file of a run, each after those that it is made of.
 
     Args:
         folder: of the run.
         series: all of the run, layer by layer.
         sheets: the config's, which say how many pages there are.
+        references: of the run.
     """
     layers = dict.fromkeys(each.layer for each in series)
     by_layer = [[each for each in series if each.layer == layer] for layer in layers]
     for rule in RULES:
         for job in by_layer if "{layer}" in rule.log else [series]:
-            made_of = tuple(p for kind in rule.reads for p in expand(folder, kind, job, sheets))
+            read = (expand(folder, kind, job, sheets, references) for kind in rule.reads)
+            made_of = tuple(path for paths in read for path in paths)
             for kind in rule.makes:
-                for path, (layer, each) in expand(folder, kind, job, sheets).items():
+                found = expand(folder, kind, job, sheets, references)
+                for path, (layer, each) in found.items():
                     yield File(path, kind, made_of, layer, each)
 
 
-def list_logs(folder: Path, series: Sequence[Series]) -> Iterator[Path]:
+def list_logs(
+    folder: Path, series: Sequence[Series], references: References | None = None
+) -> Iterator[Path]:
     """The logs of a run's jobs; where their names also depend on the batches, the folders."""
     for rule in RULES:
-        yield from _expand(folder, rule.log.partition("/{unit}")[0], series)
+        yield from _expand(folder, rule.log.partition("/{unit}")[0], series, references)
     yield folder / FETCH_LOG.partition("/{weights}")[0]
 
 
@@ -115,7 +138,13 @@ Found = dict[Path, tuple[str | None, Series | None]]
 """Files, each with `layer` and `series` as in `File`."""
 
 
-def expand(folder: Path, kind: Kind, series: Sequence[Series], sheets: SheetOptions) -> Found:
+def expand(
+    folder: Path,
+    kind: Kind,
+    series: Sequence[Series],
+    sheets: SheetOptions,
+    references: References | None = None,
+) -> Found:
     """The files of a kind.
 
     Args:
@@ -123,11 +152,12 @@ def expand(folder: Path, kind: Kind, series: Sequence[Series], sheets: SheetOpti
         kind: of file.
         series: for these: all of the layers that they are of.
         sheets: the config's.
+        references: and for these; where there are none, nor are there files about them.
     """
     if kind.on_request and not sheets.pdf:
         return {}
     if "{page}" not in kind.path:
-        return _expand(folder, kind.path, series)
+        return _expand(folder, kind.path, series, references)
     found: Found = {}
     for mates in _sharing(series, "{name}" not in kind.path):
         units = len(set().union(*(each.units for each in mates)))
@@ -144,13 +174,26 @@ def _sharing(series: Sequence[Series], is_of_layer: bool) -> Iterable[list[Serie
     return found.values()
 
 
-def _expand(folder: Path, pattern: str, series: Sequence[Series]) -> Found:
+def _expand(
+    folder: Path, pattern: str, series: Sequence[Series], references: References | None = None
+) -> Found:
+    if "references" in Path(pattern).parts and not references:
+        return {}
     found: Found = {}
     for each in series:
-        fields = each.fields
         layer = each.layer if "{layer}" in pattern else None
         whose = each if "{name}" in pattern or "{key}" in pattern else None
-        for unit in each.units if "{unit}" in pattern else each.units[:1]:
-            path = folder / pattern.format(**fields, unit=unit)
-            found.setdefault(path, (layer, whose))
+        for fields in _fields(pattern, each, references):
+            found.setdefault(folder / pattern.format(**fields), (layer, whose))
     return found
+
+
+def _fields(
+    pattern: str, series: Series, references: References | None
+) -> Iterator[dict[str, object]]:
+    """The values that the fields of a pattern take, for a series."""
+    images = references.images_key[:8] if references and "{images}" in pattern else ""
+    shards = references.shards if references and "{shard}" in pattern else ()
+    for unit in series.units if "{unit}" in pattern else series.units[:1]:
+        for name in [shard.name for shard in shards] or [""]:
+            yield {**series.fields, "unit": unit, "images": images, "shard": name}

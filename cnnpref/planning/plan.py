@@ -16,6 +16,7 @@ from cnnpref.methods import METHODS, Options, find_method, keyed, resolve
 from cnnpref.planning.config import Config
 from cnnpref.planning.files import UNITS, File, Kind, expand, list_files, list_logs
 from cnnpref.planning.labels import Labels, layer_labels
+from cnnpref.planning.references import References, plan_references
 from cnnpref.planning.selection import MOST, select_position, select_units
 from cnnpref.planning.series import Batch, Origin, Series, escape
 from cnnpref.planning.sheets import SheetOptions, page_mark
@@ -42,11 +43,13 @@ class Plan:
         config: from `read_config` or `resolve_config`.
         series: layer by layer.
         nets: what there is to know of the sections `net` and, if a method needs it, `generator`.
+        references: the reference images, if the config has any.
     """
 
     config: Config
     series: tuple[Series, ...]
     nets: Mapping[str, NetDescription]
+    references: References | None = None
 
     @cached_property
     def folder(self) -> Path:
@@ -90,12 +93,13 @@ class Plan:
 
     def files(self) -> Iterator[File]:
         """Every file of the run, each after those that it is made of."""
-        return list_files(self.folder, self.series, self.sheets)
+        return list_files(self.folder, self.series, self.sheets, self.references)
 
     def paths(self, kinds: Iterable[Kind], layer: str | None = None) -> list[Path]:
         """The files of these kinds, of a layer or (None) of the run."""
         series = self.select(layer)
-        return [p for kind in kinds for p in expand(self.folder, kind, series, self.sheets)]
+        found = (expand(self.folder, kind, series, self.sheets, self.references) for kind in kinds)
+        return [path for paths in found for path in paths]
 
     def path(self, kind: Kind, layer: str = "", name: str = "", page: int = 1) -> Path:
         """The file of a kind, of a layer, a method's name and a page where it has one for each."""
@@ -111,21 +115,19 @@ class Plan:
 
     def logs(self) -> Iterator[Path]:
         """The logs of the run's jobs, or the folders of those that have one for each batch."""
-        return list_logs(self.folder, self.series)
+        return list_logs(self.folder, self.series, self.references)
 
 
 def _folder(config: Config) -> Path:
     return Path(config["results"], config["run"])
 
 
-def make_plan(config: Config, describe: Describe, statistics: str = "") -> Plan:
+def make_plan(config: Config, describe: Describe) -> Plan:
     """Expand a resolved config over the layers of its net.
 
     Args:
         config: from `read_config` or `resolve_config`.
         describe: reads the files of a section of the config.
-        statistics: digest of the run's reference images, whose statistics the methods that use any
-            are to have; "": those that are built in.
 
     Raises:
         UserError: a layer, unit, label, position, method, preset or option that does not exist; a
@@ -144,6 +146,9 @@ def make_plan(config: Config, describe: Describe, statistics: str = "") -> Plan:
         for layer, settings in layers.items()
     }
     _check_number(config, sum(map(len, units.values())))
+    shapes = {layer: net.maps[layer].units_first for layer in layers}
+    references = plan_references(config, net, {**config["net"], **net.sha256}, shapes)
+    statistics = references.digest if references else ""
     series = tuple(
         _series(
             config,
@@ -161,7 +166,7 @@ def make_plan(config: Config, describe: Describe, statistics: str = "") -> Plan:
         for method, origin in origins.items()
         for seed in range(config["seed"], config["seed"] + config["seeds"])
     )
-    return Plan(config, series, nets)
+    return Plan(config, series, nets, references)
 
 
 def _check_number(config: Config, units: int) -> None:

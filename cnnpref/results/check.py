@@ -10,10 +10,16 @@ from pathlib import Path
 from PIL import Image
 
 from cnnpref.errors import UserError
-from cnnpref.planning.files import LAYER, UNIT, File
+from cnnpref.planning.files import LAYER, NATURE, REFERENCE, SHARD, UNIT, File
 from cnnpref.planning.plan import Plan
 from cnnpref.planning.series import Series
 from cnnpref.results.layer_file import open_layer
+from cnnpref.results.reference_file import (
+    NATURE_FORMAT,
+    REFERENCE_FORMAT,
+    SHARD_FORMAT,
+    reference_fault,
+)
 from cnnpref.results.unit_file import check_unit
 
 
@@ -67,7 +73,24 @@ def _content_fault(plan: Plan, file: File) -> _Found:
         return _unit_fault(file.path, file.series.digest)
     if file.kind == LAYER:
         return _layer_fault(file.path, plan.select(file.layer))
+    if file.kind in _REFERENCES:
+        return _reference_fault(plan, file)
     return _SHOWN_FAULTS[file.path.suffix](file.path)
+
+
+_REFERENCES = {SHARD: SHARD_FORMAT, REFERENCE: REFERENCE_FORMAT, NATURE: NATURE_FORMAT}
+
+
+def _reference_fault(plan: Plan, file: File) -> _Found:
+    wanted = plan.references
+    assert wanted
+    digests = {shard.name: shard.digest for shard in wanted.shards}
+    whole = {REFERENCE: wanted.key, NATURE: wanted.images_key}
+    digest = whole.get(file.kind) or digests[file.path.stem]
+    fault = reference_fault(file.path, _REFERENCES[file.kind], digest)
+    if not fault:
+        return None
+    return (State.STALE if fault.startswith("of other") else State.DAMAGED), fault
 
 
 def _age_fault(file: File) -> _Found:
@@ -132,4 +155,5 @@ _SHOWN_FAULTS: dict[str, Callable[[Path], _Found]] = {
     ".png": _png_fault,
     ".pdf": _pdf_fault,
     ".html": _page_fault,
+    ".tsv": lambda _: None,  # its name tells its content
 }

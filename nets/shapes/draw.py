@@ -144,6 +144,11 @@ def draw(count: int, seed: int) -> tuple[NDArray[np.uint8], NDArray[np.int64]]:
     return images, labels
 
 
+def references() -> NDArray[np.uint8]:
+    """The reference images of the demo."""
+    return draw(384, seed=3)[0]
+
+
 def _chunk(rng: np.random.Generator) -> tuple[NDArray[np.uint8], NDArray[np.int64]]:
     labels = rng.permutation(np.arange(CHUNK) % len(FIGURES))
     frame = _frames(rng, labels >= len(TEXTURES))

@@ -2,24 +2,26 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import h5py
 import numpy as np
 import pytest
 from basics import refusal
+from calling import succeed
+from PIL import Image
 from small import random_net
 
 import cnnpref
 from cnnpref.ascent.fourier import multiplicity
 from cnnpref.ascent.statistics import NaturalStatistics
 from cnnpref.jobs.job import run_batch
-from cnnpref.jobs.nets import NATURE, Nets
+from cnnpref.jobs.nets import Nets
 from cnnpref.nets import describe
 from cnnpref.nets.kernels import find_device
-from cnnpref.planning.config import resolve_config
+from cnnpref.planning.config import Config, resolve_config
 from cnnpref.planning.plan import make_plan
 from cnnpref.results.unit_file import read_unit
 
@@ -101,48 +103,47 @@ def test_statistics_that_do_not_fit_are_refused(tmp_path: Path) -> None:
     assert "need images (N, H, W, C)" in refusal(NaturalStatistics.of_images, np.zeros((2, 3)))
 
 
-def write_nature(folder: Path, digest: str) -> NaturalStatistics:
-    statistics = NaturalStatistics.of_images(pictures())
-    path = folder / NATURE
-    path.parent.mkdir(parents=True)
-    with h5py.File(path, "w") as file:
-        file.attrs["pixels"] = digest
-        file["colour/mean"], file["colour/components"] = statistics.mean, statistics.components
-        file["magnitude"] = statistics.magnitude
-    return statistics
+def with_references(config: dict[str, Any], folder: Path, images: Sequence[int]) -> Config:
+    """A config whose reference images are some of `pictures()`."""
+    folder.mkdir()
+    for number in images:
+        Image.fromarray(pictures(size=(20, 20))[number].astype(np.uint8)).save(
+            folder / f"{number}.png"
+        )
+    return resolve_config({**config, "references": str(folder)}, "tiny")
 
 
 def test_a_run_with_references_uses_their_statistics_and_says_so(
     tiny_config: dict[str, Any], tmp_path: Path
 ) -> None:
-    config = resolve_config(
-        {
-            **tiny_config,
-            "results": str(tmp_path),
-            "methods": ["spectral", "gd"],
-            "layers": {"fc": {"units": "0-1"}},
-            "options": {"spectral": {"steps": 4}, "gd": {"iter_n": 2}},
-        },
-        "tiny",
-    )
-    own, built_in = (make_plan(config, describe, digest) for digest in ("abc", ""))
+    config = {
+        **tiny_config,
+        "results": str(tmp_path / "results"),
+        "methods": ["spectral", "gd"],
+        "layers": {"fc": {"units": "0-1"}},
+        "options": {"spectral": {"steps": 4}, "gd": {"iter_n": 2}},
+    }
+    mine = with_references(config, tmp_path / "mine", range(4))
+    other = with_references(config, tmp_path / "other", range(3))
+    own, built_in = (make_plan(each, describe) for each in (mine, resolve_config(config, "tiny")))
     (spectral, gd), (plain, same) = own.series, built_in.series
     assert gd.digest == same.digest
     assert spectral.digest != plain.digest
-    nets = Nets(config, find_device("cpu"))
-    batch = own.batches()[0]
-    assert "nature.h5: missing" in refusal(run_batch, batch, nets)
-    write_nature(own.folder, "other")
-    assert "is of other images" in refusal(run_batch, batch, nets)
-    (own.folder / NATURE).unlink()
-    (own.folder / NATURE).parent.rmdir()
-    statistics = write_nature(own.folder, "abc")
+    assert own.references
+    batch, cpu = own.batches()[0], find_device("cpu")
+    assert "nature.h5: missing" in refusal(run_batch, batch, Nets(mine, cpu))
+    succeed("nature", other)
+    assert "is of other images" in refusal(run_batch, batch, Nets(mine, cpu))
+    succeed("nature", mine)
+    nets = Nets(mine, cpu)
     for each in (*own.batches(), *built_in.batches()):
         assert run_batch(each, nets) == []
     found = read_unit(spectral.path(1))
-    assert found.attributes["statistics"] == "abc"
+    assert found.attributes["statistics"] == own.references.digest
     assert read_unit(plain.path(1)).attributes["statistics"] == "built-in"
     assert "statistics" not in read_unit(gd.path(1)).attributes
+    statistics = nets.statistics(spectral)
+    assert statistics
     objective = cnnpref.Objective.units(nets.net, "fc", [0, 1])
     wanted = cnnpref.maximise(
         nets.net, objective, "spectral", spectral.options, statistics=statistics

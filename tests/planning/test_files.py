@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import numpy as np
 import pytest
 from places import ROOT
 from planning import plan
@@ -13,10 +14,16 @@ from cnnpref.planning.plan import Plan
 
 
 @pytest.fixture
-def made() -> Plan:
-    """A plan of two layers by two methods, with two seeds."""
+def made(tmp_path: Path) -> Plan:
+    """A plan of two layers by two methods, with two seeds and reference images."""
     layers = {"conv1": {"units": "0-2"}, "fire/expand3x3": {"units": 7}}
-    return plan(layers=layers, methods=["gd", "lbfgs"], seeds=2)
+    np.save(tmp_path / "images.npy", np.zeros((2, 4, 4, 3), np.uint8))
+    images = str(tmp_path / "images.npy")
+    return plan(layers=layers, methods=["gd", "lbfgs"], seeds=2, references=images)
+
+
+def test_without_reference_images_no_file_is_about_them() -> None:
+    assert not [file for file in plan().files() if "references" in file.path.parts]
 
 
 def test_every_kind_has_as_many_files_as_it_has_values(made: Plan) -> None:

@@ -20,7 +20,7 @@ SOURCES = sorted(ROOT.glob("cnnpref/**/*.py"))
 
 # Which packages of ours each one may import; single modules are packages of their own.
 FACTS = {"errors", "geometry", "unit_map", "input_space", "display", "atomic", "status"}
-PLAN = FACTS | {"methods", "planning"}
+PLAN = FACTS | {"methods", "planning", "images"}
 ASCENT = FACTS | {"optim", "nets", "ascent"}
 MAXIMISE = ASCENT | {"methods", "maximisation"}
 MAY_IMPORT: dict[str, set[str]] = {
@@ -33,10 +33,12 @@ MAY_IMPORT: dict[str, set[str]] = {
     "ascent": ASCENT - {"ascent"},
     "methods": ASCENT,
     "maximisation": ASCENT | {"methods"},
-    "planning": FACTS | {"methods", "nets"},  # of nets the types alone
-    "results": PLAN,
+    "images": FACTS,
+    "statistics": FACTS | {"images", "nets"},
+    "planning": FACTS | {"methods", "images", "nets"},  # of nets the types alone
+    "results": PLAN | {"statistics"},
     "show": PLAN | {"results"},
-    "jobs": PLAN | MAXIMISE | {"results"},
+    "jobs": PLAN | MAXIMISE | {"results", "statistics"},
     "commands": PLAN | MAXIMISE | {"results", "show", "jobs"},
     "cli": {"errors", "commands"},
     "original": MAXIMISE,
@@ -45,7 +47,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "__init__": MAXIMISE | {"utils"},
 }
 # These, and all that they import, work without PyTorch.
-WITHOUT_TORCH = ("cli", "planning", "methods", "results", "show", "commands")
+WITHOUT_TORCH = ("cli", "images", "planning", "methods", "results", "show", "commands")
 
 
 def module_of(path: Path) -> str:

@@ -11,7 +11,12 @@ from cnnpref.errors import UserError
 from cnnpref.nets import describe, published_weights
 from cnnpref.planning import files
 from cnnpref.planning.config import resolve_config
-from cnnpref.planning.estimate import memory_mb, runtime_minutes
+from cnnpref.planning.estimate import (
+    memory_mb,
+    reference_memory_mb,
+    reference_minutes,
+    runtime_minutes,
+)
 from cnnpref.planning.outlook import outlook, summary
 from cnnpref.planning.plan import make_plan
 from cnnpref.planning.series import Batch, escape, unescape
@@ -43,6 +48,7 @@ wildcard_constraints:
     method="[^/-]+",
     key="[0-9a-f]{8}",
     unit="[0-9]+",
+    shard="[0-9]+-[0-9a-f]{8}",
 
 
 def below(pattern):
@@ -73,6 +79,12 @@ def lost_units():
 def weights_for(series):
     """The files of published weights that a series needs."""
     return [str(weights[section]) for section in series.origin if section in weights]
+
+
+def needed_for(series):
+    """What units need beside the net's files: weights, and what reference images are like."""
+    nature = [str(plan.path(files.NATURE))] if series.statistics else []
+    return [*weights_for(series), *nature]
 
 
 def folder_of(wildcards):

@@ -11,7 +11,7 @@ if settings["batch"] == 1:
 
     rule generate:
         input:
-            ancient(lambda wildcards: weights_for(by_folder[folder_of(wildcards)])),
+            ancient(lambda wildcards: needed_for(by_folder[folder_of(wildcards)])),
         output:
             below(files.UNIT.path),
         log:
@@ -40,7 +40,7 @@ else:
             name:
                 f"generate_{batch.identifier}"
             input:
-                ancient(lambda wildcards, series=batch.series: weights_for(series)),
+                ancient(lambda wildcards, series=batch.series: needed_for(series)),
             output:
                 [update(str(path)) for path in batch.paths()],
             log:

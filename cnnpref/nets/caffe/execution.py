@@ -8,7 +8,7 @@ so the layers before it give some more; where it ends with the map there is padd
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Container, Mapping, Sequence
+from collections.abc import Container, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from torch import Tensor
@@ -74,25 +74,36 @@ class Execution:
 
     def __call__(self, given: Mapping[int, Tensor]) -> dict[int, Tensor]:
         """The wanted parts of the wanted values, (N, ...), from the given values' `boxes`."""
+        return dict(self.stream(given))
+
+    def stream(self, given: Mapping[int, Tensor]) -> Iterator[tuple[int, Tensor]]:
+        """The same one by one, as they are computed; what is needed no more is not kept here."""
         values, uses = dict(given), Counter(self._uses)
         number = len(next(iter(given.values()))) if given else 1
         for value, x in self._held.items():
             part = cut(x, self.boxes[value])
             values[value] = part.expand(number, *part.shape[1:]) if len(part) == 1 else part
+        yield from self._wanted_of(values)
         with faithful_kernels():
             for step in self.steps:
                 node = step.node
                 pairs = zip(node.bottoms, step.cuts, strict=True)
                 bottoms = [cut(values[bottom], place) for bottom, place in pairs]
-                tops = node.run(bottoms, step.patch, step.overwrite)
-                values.update(zip(node.tops, tops, strict=False))
+                made = node.run(bottoms, step.patch, step.overwrite)
+                tops = dict(zip(node.tops, made, strict=False))
+                values.update({top: x for top, x in tops.items() if self._uses[top]})
                 uses.subtract(node.bottoms)
-                for done in {b for b in node.bottoms if not uses[b]}.difference(self.wanted):
-                    del values[done]  # its memory is free, unless a gradient needs it
-        return {
-            value: cut(values[value], box and self._place(box, value))
-            for value, box in self.wanted.items()
-        }
+                for done in {b for b in node.bottoms if not uses[b]}:
+                    del values[done]  # its memory is free, unless a gradient or its reader needs it
+                del bottoms, made
+                yield from self._wanted_of(tops)
+                del tops
+
+    def _wanted_of(self, values: Mapping[int, Tensor]) -> Iterator[tuple[int, Tensor]]:
+        """The wanted parts of the wanted ones among some values."""
+        for value in (value for value in values if value in self.wanted):
+            box = self.wanted[value]
+            yield value, cut(values[value], box and self._place(box, value))
 
     def _patch(self, node: Node) -> Patch | None:
         """What of its tops a node makes; the boxes of its bottoms grow to what that takes."""

@@ -26,7 +26,7 @@ from cnnpref.nets.caffe.preprocessing import Scale, input_space
 from cnnpref.nets.caffe.readout import CaffeReadout
 from cnnpref.nets.caffe.weights import load_weights
 from cnnpref.nets.kernels import find_device
-from cnnpref.nets.net import Net
+from cnnpref.nets.net import Net, Visit
 from cnnpref.nets.readout import Part, Readout
 
 
@@ -79,6 +79,14 @@ class CaffeNet(Net):
         given = {values_of[blob]: x for blob, x in inputs.items()}
         values = self._run(given, list(wanted.values()))
         return {blob: values[value] for blob, value in wanted.items()}
+
+    def visit(self, images: Tensor, layers: Sequence[str], visit: Visit) -> None:
+        for layer in layers:
+            self.layer_shape(layer)
+        names = {self.graph.layers[layer]: layer for layer in layers}
+        execution = Execution(self.graph, dict.fromkeys(names), [self._image])
+        for value, x in execution.stream({self._image: images}):
+            visit(names[value], x)
 
     def _run(self, given: dict[int, Tensor], wanted: Sequence[int]) -> dict[int, Tensor]:
         execution = Execution(self.graph, dict.fromkeys(wanted), given)

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from cnnpref.errors import UserError, first_line
 from cnnpref.geometry import Mask, Shape
 from cnnpref.input_space import InputSpace
-from cnnpref.nets.net import Net
+from cnnpref.nets.net import Net, Visit
 from cnnpref.nets.pytorch.dependence import RecordedPass, Recorder, Trace
 from cnnpref.nets.pytorch.discovery import Source, discover
 from cnnpref.nets.pytorch.passes import AbsentError, Done, PartialPass, Pass
@@ -72,6 +72,22 @@ class TorchNet(Net):
         self._run(Pass(self.module, self._input, visit, [layer]), images.clone())
         self._require_reached([layer], values)
         return self._images_first(layer, values[layer])
+
+    def visit(self, images: Tensor, layers: Sequence[str], visit: Visit) -> None:
+        for layer in layers:
+            self.layer_shape(layer)
+        left = set(layers)
+
+        def observe(name: str, value: Tensor) -> Tensor:
+            if name in left:
+                visit(name, self._images_first(name, value))
+                left.remove(name)
+                if not left:
+                    raise Done
+            return value
+
+        self._run(Pass(self.module, self._input, observe, layers), images.clone())
+        self._require_reached(list(left), {})
 
     def forward(self, inputs: Mapping[str, Tensor], blobs: Sequence[str]) -> dict[str, Tensor]:
         self.check_blobs([*inputs, *blobs])

@@ -1,0 +1,1 @@
+"""What many images do to the units of a net, independent of their order and grouping."""
