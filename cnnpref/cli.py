@@ -35,7 +35,7 @@ def main() -> None:
 
 
 for command in (
-    *(make.generate, make.collect, make.sheet, make.gallery),
+    *(make.generate, make.collect, make.sheet, make.pages, make.gallery, make.share),
     *(runs.plan, runs.check, runs.clean),
     *(nets.info, nets.act_range, zoo.nets, zoo.fetch),
     *(look.look, look.init),

@@ -35,11 +35,14 @@ class Rule:
             there is one job for the whole run.
         reads: a job needs the files of these kinds, of its layer or of the run.
         makes: it writes the files of these kinds, of its layer or of the run.
+        leaves: it also writes files or folders of these kinds, too many for Snakemake to know
+            each; one of the files that it makes lists them.
     """
 
     log: str
     reads: tuple[Kind, ...]
     makes: tuple[Kind, ...]
+    leaves: tuple[Kind, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -66,15 +69,26 @@ UNIT = Kind("unit file", UNITS + "/{unit}.h5")
 LAYER = Kind("layer file", "layers/{layer}.h5")
 LAYER_SHEET = Kind("sheet", "sheets/{layer}.png")
 METHOD_SHEET = Kind("sheet", "sheets/{layer}/{name}.png")
-INDEX = Kind("gallery file", "index.html")
 PAGE = Kind("gallery file", "pages/{layer}.html")
-PREVIEW = Kind("gallery file", "pages/{layer}.png")
+MANIFEST = Kind("gallery file", "pictures/{layer}/manifest.json")  # of all that a layer's job wrote
+UNIT_PAGE = Kind("page of a unit", "units/{layer}/{unit}.html")
+PNG = Kind("PNG of a unit", UNITS + "/{unit}.png")
+TILES = Kind("tiles", "pictures/{layer}/{name}")  # a folder
+NATURAL = Kind("natural images", "pictures/{layer}/natural")  # a folder
+INDEX = Kind("gallery file", "index.html")
+LAYERS = Kind("gallery file", "assets/layers.js")  # their names, in order
+STYLE = Kind("gallery file", "assets/gallery.css")
+SCRIPTS = tuple(Kind("gallery file", f"assets/{name}.js") for name in ("gallery", "layer", "unit"))
+ASSETS = (STYLE, *SCRIPTS)
+SHARE = Kind("gallery folder", "share")  # the gallery without the files that it is made of
 
 GENERATE = Rule("logs/generate/{layer}/{method}-{key}/{unit}.log", (), (UNIT,))
 COLLECT = Rule("logs/collect/{layer}.log", (UNIT,), (LAYER,))
 SHEETS = Rule("logs/sheets/{layer}.log", (LAYER,), (LAYER_SHEET, METHOD_SHEET))
-GALLERY = Rule("logs/gallery.log", (LAYER, LAYER_SHEET, METHOD_SHEET), (INDEX, PAGE, PREVIEW))
-RULES = (GENERATE, COLLECT, SHEETS, GALLERY)  # each after those that make what it reads
+PAGES = Rule("logs/pages/{layer}.log", (LAYER,), (PAGE, MANIFEST), (UNIT_PAGE, PNG, TILES, NATURAL))
+GALLERY = Rule("logs/gallery.log", (PAGE, MANIFEST), (INDEX, LAYERS, *ASSETS))
+SHARING = Rule("logs/share.log", (PAGE, MANIFEST, INDEX, LAYERS, *ASSETS), (SHARE,))
+RULES = (GENERATE, COLLECT, SHEETS, PAGES, GALLERY, SHARING)  # each after those it reads from
 KINDS = tuple(kind for rule in RULES for kind in rule.makes)
 FETCH_LOG = "logs/fetch/{weights}.log"  # of the rule that makes no file of the run
 
@@ -94,6 +108,12 @@ def list_files(folder: Path, series: Sequence[Series]) -> Iterator[File]:
             for kind in rule.makes:
                 for path, (layer, each) in expand(folder, kind.path, job).items():
                     yield File(path, kind, made_of, layer, each)
+
+
+def list_left(folder: Path, series: Sequence[Series]) -> Iterator[Path]:
+    """The files and folders that jobs of a run leave beside those that Snakemake knows."""
+    for kind in (kind for rule in RULES for kind in rule.leaves):
+        yield from expand(folder, kind.path, series)
 
 
 def list_logs(folder: Path, series: Sequence[Series]) -> Iterator[Path]:
