@@ -116,16 +116,11 @@ def open_material(plan: Plan, layer: str) -> Iterator[Material]:
             first.attributes["net"],
             series[0].units,
             methods,
-            _labels(series[0]),
+            {unit: row.label for unit, row in rows.items() if row.label},
             first.image(0).shape[:2],
             next(iter(next(iter(methods.values()))[0].rows.values())).receptive_field,
             natural,
         )
-
-
-def _labels(series: Series) -> dict[int, str]:
-    labels = getattr(series, "labels", ())
-    return {unit: labels[unit] for unit in series.units if unit < len(labels) and labels[unit]}
 
 
 def _columns(

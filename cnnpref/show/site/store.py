@@ -1,13 +1,13 @@
 """The files that a layer's job leaves: written only if their content changed, listed in a manifest.
 
 A manifest is JSON: `{"version": 1, "summary": {...}, "files": {path: [digest, size]}}`, paths below
-the run's folder.
+the run's folder. Single files are not flushed to the disk, for they are many and can be made again:
+what a crash of the machine takes of them has another size than the manifest says.
 """
 
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Callable
 from contextlib import suppress
 from hashlib import blake2b
@@ -86,8 +86,6 @@ class Store:
         for name in self._old.keys() - self._files.keys():
             with suppress(OSError):
                 (self._folder / name).unlink()
-        if self.written:
-            os.sync()  # the files are on disk before the manifest that vouches for them
         content = {"version": VERSION, "summary": summary, "files": self._files}
         with replacing(self._manifest) as temporary:
             temporary.write_text(json.dumps(content, ensure_ascii=False), encoding="utf-8")
