@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 from collections.abc import Mapping, Sequence
-import dataclasses
 from dataclasses import dataclass
 from functools import cache
 from io import BytesIO
@@ -31,8 +31,8 @@ from cnnpref.show.site.overview import write_overview
 from cnnpref.show.site.references import REFERENCES
 from cnnpref.show.site.share import write_share
 
-AWKWARD = "fire5/expand<i>3x3</i> \"#1\"? 50% 🦩"
-LABELS = ("flamingo", "<i>tench</i>, \"Tinca\"", "C# & F# 100 %", "🦩 Phœnicopterus", "")
+AWKWARD = 'fire5/expand<i>3x3</i> "#1"? 50% 🦩'
+LABELS = ("flamingo", '<i>tench</i>, "Tinca"', "C# & F# 100 %", "🦩 Phœnicopterus", "")
 
 
 @dataclass(frozen=True)
@@ -93,7 +93,9 @@ def _trace(score: float, count: int, seed: int) -> npt.NDArray[np.float32]:
 
 def _score(unit: int, method: str, seed: int) -> float:
     random = np.random.default_rng((unit, seed, len(method)))
-    return float({"spectral": 90, "gd": 35, "lbfgs": 150}.get(method, 60) * random.lognormal(0, 0.3))
+    return float(
+        {"spectral": 90, "gd": 35, "lbfgs": 150}.get(method, 60) * random.lognormal(0, 0.3)
+    )
 
 
 def _result(
@@ -135,19 +137,25 @@ def _write(path: Path, result: UnitResult, film: npt.NDArray[np.uint8] | None) -
             file["frame_step"] = np.linspace(1, len(result.activation), len(film)).astype(int)
 
 
-def series_of(
-    run: Path, layer: Layer, method: str, seed: int, first: int = 0
-) -> Series:
+def series_of(run: Path, layer: Layer, method: str, seed: int, first: int = 0) -> Series:
     """The units of a layer by a method and seed."""
     digest = np.random.default_rng([len(method), seed, *method.encode()]).bytes(32).hex()
     name = method if seed == first else f"{method}-seed{seed}"
-    folder = Path(
-        str(run / UNITS).format(layer=escape(layer.name), method=method, key=digest[:8])
-    )
+    folder = Path(str(run / UNITS).format(layer=escape(layer.name), method=method, key=digest[:8]))
     options = METHODS[method].options()
     units = tuple(layer.units)
     return Series(
-        layer.name, method, name, units, layer.position, options, seed, {}, digest, folder, layer.labels
+        layer.name,
+        method,
+        name,
+        units,
+        layer.position,
+        options,
+        seed,
+        {},
+        digest,
+        folder,
+        layer.labels,
     )
 
 
@@ -239,9 +247,7 @@ def write_references(plan: Plan, layer: Layer, side: int, images: int = 2088) ->
         for name, chosen in places.items():
             file[f"{name}/image"] = chosen.astype(np.int32)
             file[f"{name}/activation"] = np.take_along_axis(maxima, chosen, 1).astype(np.float32)
-            data = file.create_dataset(
-                f"{name}/crop", chosen.shape, h5py.vlen_dtype(np.uint8)
-            )
+            data = file.create_dataset(f"{name}/crop", chosen.shape, h5py.vlen_dtype(np.uint8))
             for unit in layer.units:
                 data[unit] = np.array([*map(_crop_of(crops), chosen[unit]), None], object)[:-1]
         _write_statistics(file, maxima, random)
@@ -272,6 +278,7 @@ def _write_statistics(
     near = np.array([random.permutation(count)[:16] for _ in range(count)], np.int32)
     padded = np.full((count, 16), -1, np.int32)
     padded[:, : near.shape[1]] = near
+    padded[maxima.std(1) == 0] = -1  # a constant has no correlation
     file["nearest"] = padded
     file["correlation"] = np.sort(random.uniform(0.3, 0.9, (count, 16)), 1)[:, ::-1].astype("f4")
 

@@ -13,12 +13,12 @@ from urllib.parse import unquote
 
 import numpy as np
 import pytest
+from cnnpref.show.gallery import write_gallery
 from layers import multiply, unit_result, write_run
 
 from cnnpref.errors import UserError
 from cnnpref.planning.files import INDEX, LAYER, LAYER_SHEET, PAGE, Kind
 from cnnpref.results.unit_file import UnitResult
-from cnnpref.show.gallery import write_gallery
 
 CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "chrome"))), None)
 

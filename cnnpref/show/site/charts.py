@@ -186,5 +186,5 @@ def _ticks(values: Sequence[float], place: Place) -> list[Tick]:
     for value in wanted:
         x = place(value) if low <= value <= high else None
         if x is not None and all(abs(x - tick.x) > 44 for tick in found):
-            found.append(Tick(x, figure(value) if value else "0"))
+            found.append(Tick(x, f"{value:g}".replace("-", "−")))
     return sorted(found)

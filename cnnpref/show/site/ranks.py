@@ -30,6 +30,9 @@ _SCORES = (
 )
 
 
+_WRITTEN = {"activation": figure, "gain": times}  # the others have two decimals
+
+
 class Ranks:
     """The scores of a layer, ranked among its units by the same method."""
 
@@ -62,7 +65,7 @@ class Ranks:
             return None
         places = self._places[method, score.name]
         place, most = places[unit], len(places)
-        text = times(value) if score.name == "gain" else figure(value)
+        text = _WRITTEN.get(score.name, "{:.2f}".format)(value)
         is_rank = score.name == "selectivity_rank"
         return {
             "text": ordinal(int(value)) if is_rank else text,

@@ -96,7 +96,7 @@ def _write_unit(store: Store, folder: Path, run: Run, unit: int, found: Tiles) -
     path, row = run.series.path(unit), run.rows[unit]
     result = read_unit(path)
     pixels = shown(result.image, row.receptive_field, run.series.how.is_stretched)
-    frames = _write_frames(store, folder, run, unit)
+    frames = [] if row.status.failed else _write_frames(store, folder, run, unit)
     found.facts[unit] = _facts(result, row.status.failed, frames)
     if row.status.failed:
         return None, ""

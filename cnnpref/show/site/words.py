@@ -16,7 +16,7 @@ Text = list[tuple[str, bool]]
 """Parts of a sentence, and whether each is emphasised."""
 
 REASONS = {
-    "zero-gradient": "the start gave no gradient: nothing in the image moved this unit",
+    "zero-gradient": "the start gave no gradient, nothing in the image moved this unit",
     "stuck": "the picture never moved, or its activation never rose",
     "diverged": "the optimisation left the finite numbers",
 }
@@ -70,11 +70,15 @@ def _alone(material: Material, unit: int, runs: list[Run]) -> Text:
 
 
 def _failure(material: Material, unit: int) -> Text:
-    words = {str(run.rows[unit].status) for run in material.firsts.values()}
-    reasons = [REASONS.get(word, word) for word in sorted(words)]
-    every = " by any method" if len(material.methods) > 1 else ""
-    told = "; ".join(reasons)
-    return [(f"No picture{every}.", True), (f" {told[:1].upper()}{told[1:]}.", False)]
+    by_status: dict[str, list[str]] = {}
+    for method, run in material.firsts.items():
+        by_status.setdefault(str(run.rows[unit].status), []).append(method)
+    text: Text = [(f"No picture{' by any method' if len(material.methods) > 1 else ''}.", True)]
+    for status, methods in by_status.items():
+        reason = REASONS.get(status, status)
+        told = f"{', '.join(methods)}: {reason}" if len(by_status) > 1 else reason
+        text.append((f" {told[:1].upper() + told[1:] if len(by_status) == 1 else told}.", False))
+    return text
 
 
 def tried(attributes: Mapping[str, Any], row: Row) -> str:
