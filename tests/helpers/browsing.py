@@ -35,8 +35,20 @@ class Visit:
         self.requested: list[str] = []
         page.on("console", lambda message: self.problems.append(message.text))
         page.on("pageerror", lambda error: self.problems.append(str(error)))
-        page.on("requestfailed", lambda request: self.problems.append(f"failed: {request.url}"))
+        page.on("requestfailed", self._failed)
         page.on("request", lambda request: self._asked(request.url))
+
+    def wait_for(self, ending: str) -> None:
+        """Wait until it has asked for an address with that ending."""
+        for _ in range(300):
+            if any(url.endswith(ending) for url in self.requested):
+                return
+            self.page.wait_for_timeout(100)
+        raise AssertionError(f"never asked for {ending}")
+
+    def _failed(self, request: Any) -> None:
+        if request.failure != "net::ERR_ABORTED":  # by going on to another page
+            self.problems.append(f"failed: {request.url}: {request.failure}")
 
     def _asked(self, url: str) -> None:
         self.requested.append(url)

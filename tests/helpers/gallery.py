@@ -58,7 +58,7 @@ class Layer:
 
 @cache
 def natural(side: int, seed: int) -> npt.NDArray[np.float32]:
-    """A picture (side, side, 3) whose amplitudes fall as in photographs, with a few coloured blobs."""
+    """A picture (side, side, 3) whose amplitudes fall as in photographs, with coloured blobs."""
     random = np.random.default_rng(seed)
     f = np.hypot(np.fft.fftfreq(side)[:, None], np.fft.rfftfreq(side)[None])
     waves = random.normal(size=(3, side, side // 2 + 1, 2)) @ np.array([1, 1j])

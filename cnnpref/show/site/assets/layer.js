@@ -72,7 +72,7 @@
     const tests = text.toLowerCase().split(",").map(part => part.trim()).filter(Boolean).map(part => {
       const range = part.match(/^(\d+)\s*[-–]\s*(\d+)$/);
       if (range) return tile => tile.unit >= +range[1] && tile.unit <= +range[2];
-      if (/^\d+$/.test(part)) return tile => String(tile.unit).startsWith(part) || tile.label.toLowerCase().includes(part);
+      if (/^\d+$/.test(part)) return tile => String(tile.unit).startsWith(part);
       return tile => tile.label.toLowerCase().includes(part);
     });
     return tests.length ? tile => tests.some(test => test(tile)) : () => true;
