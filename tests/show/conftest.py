@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from gallery import AWKWARD, LABELS, Layer, make_pages, make_results
+from gallery_runs import AWKWARD, LABELS, Layer, make_pages, make_results
 
 from cnnpref.planning.plan import Plan
 

@@ -13,7 +13,7 @@ from urllib.parse import unquote
 
 import pytest
 from browsing import AXE, Visit, browsing, needs_axe, needs_chromium, visit
-from gallery import AWKWARD
+from gallery_runs import AWKWARD
 
 from cnnpref.planning.files import INDEX, PAGE, SHARE, UNIT_PAGE
 from cnnpref.planning.plan import Plan

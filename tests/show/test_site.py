@@ -12,7 +12,7 @@ from urllib.parse import unquote
 
 import pytest
 from basics import refusal
-from gallery import AWKWARD, Layer, make_pages, make_results
+from gallery_runs import AWKWARD, Layer, make_pages, make_results
 from PIL import Image
 
 from cnnpref.planning.files import (
