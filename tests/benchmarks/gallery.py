@@ -2,7 +2,7 @@
 
     python tests/benchmarks/gallery.py                    # a sixteenth of AlexNet's units
     python tests/benchmarks/gallery.py --part 1           # all of them: 30 GB of unit files
-    python tests/benchmarks/gallery.py --page 4096        # only the page of a layer of so many units
+    python tests/benchmarks/gallery.py --page 4096        # only a page of so many units
 
 Made-up pictures of 227 x 227 pixels in natural colours, by two methods, with references and scores;
 each layer is a process of its own, as in the workflow. Times for all of AlexNet are CPU seconds a

@@ -82,3 +82,10 @@ def visit(
     made = Visit(context.new_page())
     made.page.goto(address.absolute().as_uri() if isinstance(address, Path) else address)
     return made
+
+
+def layer_page(browser: Any, path: Path, state: str = "", **window: Any) -> Visit:
+    """Open the page of a layer in a state, such as "#q=dog"; wait until its script is done."""
+    made = visit(browser, f"{path.absolute().as_uri()}{state}", **window)
+    made.page.wait_for_function("document.getElementById('grid').dataset.method")
+    return made

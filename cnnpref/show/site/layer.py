@@ -20,7 +20,7 @@ from cnnpref.show.site.alike import Alike
 from cnnpref.show.site.material import SCORES, Material, Run, open_material
 from cnnpref.show.site.numbers import rounded
 from cnnpref.show.site.pictures import PLACES
-from cnnpref.show.site.store import Store
+from cnnpref.show.site.store import Store, write_text
 from cnnpref.show.site.summary import facts_of, failures_of, summarise
 from cnnpref.show.site.templating import address, render
 from cnnpref.show.site.tiles import write_tiles
@@ -42,13 +42,13 @@ def write_layer(plan: Plan, layer: str) -> int:
     """Write the page of a layer, those of its units and their pictures, as far as they changed.
 
     Returns:
-        How many files were written.
+        How many files were written beside the page of the layer, which always is.
 
     Raises:
         UserError: a file that they are made of is missing or damaged, or the operating system
             refused to write.
     """
-    store, page = Store(plan.folder, plan.path(MANIFEST, layer)), plan.path(PAGE, layer)
+    store = Store(plan.folder, plan.path(MANIFEST, layer))
     with open_material(plan, layer) as material:
         firsts = list(material.firsts.values())
         for place, run in enumerate(firsts):
@@ -60,9 +60,8 @@ def write_layer(plan: Plan, layer: str) -> int:
         }
         alike = Alike(material, tiles[firsts[0].name].prints)
         UnitPages(material, tiles, alike).write(store)
-        store.put_text(page, _page(material))
         store.close(summarise(material, tiles))
-    page.touch()  # younger than what it shows, changed or not
+        write_text(plan.path(PAGE, layer), _page(material))
     return store.written
 
 

@@ -10,7 +10,6 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
-from cnnpref.atomic import replacing
 from cnnpref.errors import UserError
 from cnnpref.planning.files import (
     ASSETS,
@@ -24,7 +23,7 @@ from cnnpref.planning.files import (
 )
 from cnnpref.planning.plan import Plan
 from cnnpref.show.site.numbers import count, duration, figure, times
-from cnnpref.show.site.store import read_manifest
+from cnnpref.show.site.store import read_manifest, write_text
 from cnnpref.show.site.templating import address, render
 from cnnpref.show.site.tiles import THUMB
 
@@ -36,10 +35,10 @@ def write_overview(plan: Plan) -> None:
         UserError: the pages of a layer are missing, or the operating system refused to write.
     """
     for kind in ASSETS:
-        _write(plan.path(kind), _asset(Path(kind.path).name))
+        write_text(plan.path(kind), _asset(Path(kind.path).name))
     layers = in_order(plan)
-    _write(plan.path(LAYERS), _list(plan, layers))
-    _write(plan.path(INDEX), _page(plan, [_summary(plan, layer) for layer in layers]))
+    write_text(plan.path(LAYERS), _list(plan, layers))
+    write_text(plan.path(INDEX), _page(plan, [_summary(plan, layer) for layer in layers]))
 
 
 def in_order(plan: Plan) -> list[str]:
@@ -47,11 +46,6 @@ def in_order(plan: Plan) -> list[str]:
     known = list(plan.nets["net"].layers) if "net" in plan.nets else []
     places = {layer: place for place, layer in enumerate(known)}
     return sorted(plan.layers, key=lambda layer: places.get(layer, len(places)))
-
-
-def _write(path: Path, text: str) -> None:
-    with replacing(path) as temporary:
-        temporary.write_text(text, encoding="utf-8")
 
 
 def _asset(name: str) -> str:

@@ -38,6 +38,16 @@ def digest(*parts: bytes | str) -> str:
     return hashed.hexdigest()
 
 
+def write_text(path: Path, text: str) -> None:
+    """Write a file that Snakemake knows: durably, and anew whether it changed or not.
+
+    Raises:
+        UserError: the operating system refused to write.
+    """
+    with replacing(path) as temporary:
+        temporary.write_text(text, encoding="utf-8")
+
+
 class Store:
     """Writes the files of one manifest.
 
@@ -87,8 +97,7 @@ class Store:
             with suppress(OSError):
                 (self._folder / name).unlink()
         content = {"version": VERSION, "summary": summary, "files": self._files}
-        with replacing(self._manifest) as temporary:
-            temporary.write_text(json.dumps(content, ensure_ascii=False), encoding="utf-8")
+        write_text(self._manifest, json.dumps(content, ensure_ascii=False))
 
     def _write(self, path: Path, data: bytes) -> None:
         temporary = path.with_name(f".{path.name}.tmp")
