@@ -113,7 +113,7 @@ def cost(folder: Path, part: int) -> None:
 
 def page(folder: Path, units: int, repeat: int) -> None:
     """Print what the first view of a layer of so many units takes."""
-    layer = Layer("fc6", range(units), None, references=True, scores=True)
+    layer = Layer("fc6", range(units), None, scores=True)
     plan = make_results(folder / "page", [layer], ("spectral",), side=112)
     write_layer(plan, "fc6")
     write_overview(plan)

@@ -51,7 +51,7 @@ def test_it_only_names_them_unless_told_otherwise(arguments: list[str], new: Con
     result = call("clean", new, *arguments)
     assert result.exit_code == 0
     (folder,) = (p.resolve() for p in RUN.glob("units/fire=expand/*/"))
-    assert any(line.endswith(f"     4 files  {folder}") for line in result.stdout.splitlines())
+    assert any(line.endswith(f"     8 files  {folder}") for line in result.stdout.splitlines())
     assert "that no config asks for; --yes deletes them" in result.stdout
     assert files() == before
 
