@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
@@ -54,6 +53,7 @@ class Layer:
     references: bool = False
     scores: bool = False
     position: Any = "center"
+    sign: int = 1
 
 
 @cache
@@ -108,7 +108,7 @@ def _result(
     if status == "diverged":
         trace[-1] = np.nan
     y, x = np.mgrid[:side, :side] / side - 0.5
-    attempts = {"attempts": 4, "attempts_status": json.dumps([status] * 3)}
+    attempts = {"attempts": 4, "attempts_status": [status] * 3}
     weight = (255 * np.exp(-12 * (x**2 + y**2))).astype(np.uint8)
     attributes = {
         **{"net": "squeezenet", "sha256": {"net": {"prototxt": "ab" * 32}}, "layer": layer.name},
@@ -116,7 +116,7 @@ def _result(
         "receptive_field": layer.field or (0, 0, side, side),
         "options": {"steps": len(trace)},
         **{"seed": series.seed, "status": status, "score": score, "score_best": float(trace.max())},
-        **{"versions": {"cnnpref": "0.1.0"}, "device": "cpu", "seconds": 0.75},
+        **{"versions": {"cnnpref": "0.1.0"}, "device": "cpu", "seconds": 0.75, "sign": layer.sign},
         "digest": series.digest,
         **(attempts if status == "stuck" else {}),
     }
@@ -156,6 +156,7 @@ def series_of(run: Path, layer: Layer, method: str, seed: int, first: int = 0) -
         digest,
         folder,
         layer.labels,
+        layer.sign,
     )
 
 

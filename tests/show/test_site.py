@@ -217,6 +217,18 @@ def test_a_png_is_the_picture_in_full_size(site: Plan) -> None:
         assert abs(wanted - image).max() <= 1
 
 
+def test_what_units_like_least_is_ranked_the_other_way(tmp_path: Path) -> None:
+    layers = [Layer("fc", range(3), sign=-1)]
+    plan = make_pages(make_results(tmp_path / "run", layers, ["spectral", "gd"], side=8))
+    (gd,) = plan.select("fc", "gd")
+    scores = {unit: read_unit(gd.path(unit)).attributes["score"] for unit in gd.units}
+    least = min(scores, key=lambda unit: scores[unit])
+    text = page(plan, "fc", least).text
+    assert "It sees the whole image. gd drives it down to" in text
+    assert f"gd {scores[least]:.1f} 1st" in text
+    assert "3 units · whole image · what they like least" in page(plan, "fc").text
+
+
 # --- what a change writes anew
 
 

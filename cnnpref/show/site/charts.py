@@ -30,7 +30,7 @@ class Trace:
         steps: the evaluation of each point, from 1.
         values: of each point.
         count: evaluations.
-        best: the highest value; and where: its evaluation, and its place.
+        best: the value farthest in the right direction; and where: its evaluation, and its place.
     """
 
     points: str
@@ -57,8 +57,14 @@ class Traces:
     zero: float
 
 
-def traces(activations: Mapping[str, Array], reference: float | None) -> Traces:
-    """Draw traces of activations on one scale, with a line at the best reference."""
+def traces(activations: Mapping[str, Array], reference: float | None, sign: int = 1) -> Traces:
+    """Draw traces of activations on one scale.
+
+    Args:
+        activations: by name.
+        reference: where the line of the best reference is, if there is one.
+        sign: -1 where less is better.
+    """
     found = {name: a.astype(np.float64) for name, a in activations.items() if np.isfinite(a).any()}
     if not found:
         return Traces({}, None, 0)
@@ -70,13 +76,13 @@ def traces(activations: Mapping[str, Array], reference: float | None) -> Traces:
     def height(value: float) -> float:
         return round(TRACE[1] - _ROOM - room * (value - low) / (high - low or 1), 1)
 
-    drawn = {name: _trace(a, height) for name, a in found.items()}
+    drawn = {name: _trace(a, height, sign) for name, a in found.items()}
     return Traces(drawn, None if reference is None else height(reference), height(0))
 
 
-def _trace(activation: npt.NDArray[np.float64], height: Place) -> Trace:
+def _trace(activation: npt.NDArray[np.float64], height: Place, sign: int) -> Trace:
     finite = np.flatnonzero(np.isfinite(activation))
-    best = int(finite[np.argmax(activation[finite])])
+    best = int(finite[np.argmax(sign * activation[finite])])
     chosen = finite[np.linspace(0, len(finite) - 1, min(POINTS, len(finite))).astype(int)]
     chosen = np.union1d(chosen, [best])
     width = (TRACE[0] - 2 * _ROOM) / max(1, len(activation) - 1)

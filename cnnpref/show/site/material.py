@@ -79,6 +79,11 @@ class Material:
         return {method: runs[0] for method, runs in self.methods.items()}
 
     @property
+    def sign(self) -> int:
+        """1; or -1 where the pictures are those that the units like least."""
+        return next(iter(self.firsts.values())).series.sign
+
+    @property
     def sees_all(self) -> bool:
         """Whether the field is the whole image."""
         return self.field == (0, 0, *self.size)

@@ -30,6 +30,7 @@ _SCORES = (
 )
 
 
+_OF_SIGN = ("activation", "gain")  # less is better for pictures of what a unit likes least
 _WRITTEN = {"activation": figure, "gain": times}  # the others have two decimals
 
 
@@ -41,7 +42,10 @@ class Ranks:
         runs = material.firsts
         self._shown = [s for s in _SCORES if any(s.name in run.scores for run in runs.values())]
         self._places = {
-            (method, score.name): _places(run.scores.get(score.name, {}), score.sign)
+            (method, score.name): _places(
+                run.scores.get(score.name, {}),
+                score.sign * (material.sign if score.name in _OF_SIGN else 1),
+            )
             for method, run in runs.items()
             for score in self._shown
         }

@@ -13,9 +13,9 @@ import numpy as np
 import numpy.typing as npt
 
 from cnnpref.errors import UserError
-from cnnpref.geometry import Position
 from cnnpref.planning.files import Kind
 from cnnpref.results.hdf5 import open_file, reason_of
+from cnnpref.unit_map import Position
 
 REFERENCES = Kind("reference file", "references/{layer}.h5")
 

@@ -47,7 +47,7 @@ def summarise(material: Material, tiles: Mapping[str, Tiles]) -> dict[str, Any]:
 def _method(material: Material, run: Run, tiles: Tiles) -> dict[str, Any]:
     key = "gain" if "gain" in run.scores else "activation"
     column = run.scores.get(key, {})
-    best = sorted(column, key=lambda unit: (-column[unit], unit))[:BEST]
+    best = sorted(column, key=lambda unit: (-material.sign * column[unit], unit))[:BEST]
     gains = run.scores.get("gain")
     return {
         "units": len(run.rows),
@@ -72,6 +72,8 @@ def facts_of(material: Material) -> list[str]:
     """A layer in a few words: its units, their field, their median gain."""
     first = next(iter(material.firsts.values()))
     facts = [units(len(material.units)), sees(material.size, material.field)]
+    if material.sign < 0:
+        facts.append("what they like least")
     if gains := first.scores.get("gain"):
         facts.append(f"median gain {times(median(gains.values()))}")
     return facts

@@ -114,7 +114,7 @@ def _write_unit(store: Store, folder: Path, run: Run, unit: int, found: Tiles) -
 
 
 def _facts(result: UnitResult, failed: bool, frames: Sequence[int]) -> Facts:
-    kept = ("seconds", "device", "versions", "attempts", "attempts_status", "sha256")
+    kept = ("seconds", "device", "versions", "attempts_status", "sha256")
     attributes = {name: result.attributes[name] for name in kept if name in result.attributes}
     return Facts(attributes, result.importance is not None and not failed, frames)
 

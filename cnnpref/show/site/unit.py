@@ -90,6 +90,7 @@ class UnitPages:
         drawn = traces(
             {method: run.rows[unit].activation for method, run in material.firsts.items()},
             known.best(unit) if known and not known.is_dead(unit) else None,
+            material.sign,
         )
         columns = [
             self._column(unit, method, runs, drawn) for method, runs in material.methods.items()
@@ -106,7 +107,7 @@ class UnitPages:
             "pictures": [self._picture(unit, run) for run in runs[:MOST_SEEDS]],
             "activation": "" if row.status.failed else figure(row.score),
             "gain": "" if gain is None else times(gain),
-            "height": float("-inf") if row.status.failed else row.score,
+            "height": float("-inf") if row.status.failed else self._material.sign * row.score,
             "count": len(row.activation),
             "trace": None if row.status.failed else trace,
             "trace_words": trace

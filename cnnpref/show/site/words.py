@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from dataclasses import asdict
 from typing import Any
@@ -27,9 +26,9 @@ def lead(material: Material, unit: int) -> Text:
     runs = [run for run in material.firsts.values() if not run.rows[unit].status.failed]
     if not runs:
         return _failure(material, unit)
-    runs.sort(key=lambda run: -run.rows[unit].score)
+    runs.sort(key=lambda run: -material.sign * run.rows[unit].score)
     references = material.references
-    if references and unit in references and not references.is_dead(unit):
+    if references and material.sign > 0 and unit in references and not references.is_dead(unit):
         return _against_references(material, unit, runs[0])
     return _alone(material, unit, runs)
 
@@ -59,11 +58,12 @@ def _alone(material: Material, unit: int, runs: list[Run]) -> Text:
     top, left, bottom, right = runs[0].rows[unit].receptive_field
     sees = f"{right - left} × {bottom - top} px of the image"
     text: Text = [(f"It sees {'the whole image' if material.sees_all else sees}. ", False)]
+    down = " down" if material.sign < 0 else ""
     for place, run in enumerate(runs[:3]):
         text += [
             (", " if place else "", False),
             (run.series.method, True),
-            (" to " if place else " drives it to ", False),
+            (" to " if place else f" drives it{down} to ", False),
             (figure(run.rows[unit].score), True),
         ]
     return [*text, (".", False)]
@@ -83,13 +83,12 @@ def _failure(material: Material, unit: int) -> Text:
 
 def tried(attributes: Mapping[str, Any], row: Row) -> str:
     """What was tried for a unit that failed."""
-    attempts = int(attributes.get("attempts", 1))
+    attempts = row.attempts
     count = len(row.activation)
     evaluations = f"{count} evaluation{'' if count == 1 else 's'}"
     if attempts == 1:
         return f"seed {row.seed}, {evaluations}"
     earlier = attributes.get("attempts_status", [])
-    earlier = json.loads(earlier) if isinstance(earlier, str) else earlier
     before = f"; before it {', '.join(map(str, earlier))}" if earlier else ""
     return f"seed {row.seed}, {attempts} attempts{before}"
 
