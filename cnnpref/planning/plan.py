@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 from cnnpref.errors import UserError, suggest
 from cnnpref.methods import METHODS, Options, find_method, keyed, resolve
 from cnnpref.planning.config import Config
-from cnnpref.planning.files import UNITS, File, Kind, expand, list_files, list_left, list_logs
+from cnnpref.planning.files import UNITS, File, Kind, expand, list_files, list_logs
 from cnnpref.planning.labels import Labels, layer_labels
 from cnnpref.planning.selection import MOST, select_position, select_units
 from cnnpref.planning.series import Batch, Origin, Series, escape
@@ -94,10 +94,6 @@ class Plan:
     def path(self, kind: Kind, layer: str = "", name: str = "", unit: int | str = "") -> Path:
         """The file of a kind, of a layer, a name of method, a unit where it has one for each."""
         return self.folder / kind.path.format(layer=escape(layer), name=name, unit=unit)
-
-    def left(self) -> Iterator[Path]:
-        """The files and folders that jobs leave beside those that Snakemake knows."""
-        return list_left(self.folder, self.series)
 
     def label_files(self, layer: str) -> list[str]:
         """The text file that names a layer's units, if there is one."""

@@ -8,7 +8,17 @@ import pytest
 from places import ROOT
 from planning import plan
 
-from cnnpref.planning.files import INDEX, KINDS, LAYER, METHOD_SHEET, PAGE, PAGES, UNIT, Kind
+from cnnpref.planning.files import (
+    INDEX,
+    KINDS,
+    LAYER,
+    METHOD_SHEET,
+    PAGE,
+    PAGES,
+    UNIT,
+    Kind,
+    list_left,
+)
 from cnnpref.planning.plan import Plan
 
 
@@ -56,7 +66,7 @@ def test_pages_are_made_of_their_layer_and_the_index_of_all_pages(made: Plan) ->
 
 
 def test_the_pages_of_units_are_known_but_not_to_snakemake(made: Plan) -> None:
-    left = set(made.left())
+    left = set(list_left(made.folder, made.series))
     assert made.folder / "units" / "conv1" / "2.html" in left
     assert made.select("conv1", "gd")[0].path(2).with_suffix(".png") in left
     assert left.isdisjoint(file.path for file in made.files())
