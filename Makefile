@@ -1,9 +1,9 @@
-# make demo | test | quick | lint | bench: each sets up what it needs in .venv, once.
+# make demo | test | quick | lint | bench | screenshots: each sets up what it needs in .venv, once.
 PYTHON ?= python3
 CORES ?= 2
 BIN := .venv/bin
 
-.PHONY: demo test quick lint bench clean
+.PHONY: demo test quick lint bench screenshots clean
 
 demo: .venv/.workflow
 	$(BIN)/snakemake --cores $(CORES)
@@ -26,6 +26,10 @@ lint: .venv/.lint
 # make bench BENCH='--only gd/conv1': options of tests/benchmarks/speed.py.
 bench: .venv/.test
 	$(BIN)/python tests/benchmarks/speed.py $(BENCH)
+
+# Pictures of the gallery's pages, in results/screenshots; from results/shapes too, once there is one.
+screenshots: .venv/.test
+	$(BIN)/python tests/benchmarks/screenshots.py
 
 clean:
 	rm -rf .venv

@@ -35,7 +35,7 @@ def main() -> None:
 
 
 for command in (
-    *(make.generate, make.collect, make.sheet, make.gallery),
+    *(make.generate, make.collect, make.sheet, make.pages, make.gallery, make.share),
     *(references.references, references.merge_references),
     *(references.reference_images, references.nature),
     *(runs.plan, runs.check, runs.clean, export.export),

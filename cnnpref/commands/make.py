@@ -1,4 +1,4 @@
-"""Commands that make the files of a run: unit files, layer files, sheets, the gallery."""
+"""Commands that make the files of a run: unit files, layer files, sheets, pages, the gallery."""
 
 from __future__ import annotations
 
@@ -189,10 +189,34 @@ def _draw_chosen(
 
 @click.command()
 @config_option
-def gallery(config: str) -> None:
-    """Write the pages that show the sheets: index.html and one page for each layer."""
-    from cnnpref.show.gallery import write_gallery
+@layer_option
+def pages(config: str, layer: str | None) -> None:
+    """Write the page of each layer, those of its units, and their pictures.
+
+    Only what changed is written anew.
+    """
+    from cnnpref.show.site.layer import write_layer
 
     plan = read_plan(config)
-    write_gallery(plan)
+    for name in _layers(plan, layer):
+        click.echo(f"pages of {name}: {write_layer(plan, name):,} files written", err=True)
+
+
+@click.command()
+@config_option
+def gallery(config: str) -> None:
+    """Write the page of the run, index.html, above those of 'pages'."""
+    from cnnpref.show.site.overview import write_overview
+
+    plan = read_plan(config)
+    write_overview(plan)
     click.echo(f"gallery: {plan.path(INDEX)}", err=True)
+
+
+@click.command()
+@config_option
+def share(config: str) -> None:
+    """Make the folder `share`: the gallery without unit files and layer files."""
+    from cnnpref.show.site.share import write_share
+
+    write_share(read_plan(config))

@@ -40,11 +40,14 @@ class Rule:
             there is one job for the whole run, or with a `{shard}` for each of these.
         reads: a job needs the files of these kinds, of its layer or of the run.
         makes: it writes the files of these kinds, of its layer or of the run.
+        leaves: it also writes files or folders of these kinds, too many for Snakemake to know
+            each; one of the files that it makes lists them.
     """
 
     log: str
     reads: tuple[Kind, ...]
     makes: tuple[Kind, ...]
+    leaves: tuple[Kind, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -74,9 +77,18 @@ METHOD_SHEET = Kind("sheet", "sheets/{layer}/{name}{page}.png")
 LAYER_PDF = Kind("sheet", "sheets/{layer}.pdf", on_request=True)
 METHOD_PDF = Kind("sheet", "sheets/{layer}/{name}.pdf", on_request=True)
 SCORES = Kind("scores", "scores/{layer}.parquet")  # read where it is there
-INDEX = Kind("gallery file", "index.html")
 PAGE = Kind("gallery file", "pages/{layer}.html")
-PREVIEW = Kind("gallery file", "pages/{layer}.png")
+MANIFEST = Kind("gallery file", "pictures/{layer}/manifest.json")  # of all that a layer's job wrote
+UNIT_PAGE = Kind("page of a unit", "units/{layer}/{unit}.html")
+PNG = Kind("PNG of a unit", UNITS + "/{unit}.png")
+TILES = Kind("tiles", "pictures/{layer}/{name}")  # a folder
+NATURAL = Kind("natural images", "pictures/{layer}/natural")  # a folder
+INDEX = Kind("gallery file", "index.html")
+LAYERS = Kind("gallery file", "assets/layers.js")  # their names, in order
+STYLE = Kind("gallery file", "assets/gallery.css")
+SCRIPTS = tuple(Kind("gallery file", f"assets/{name}.js") for name in ("gallery", "layer", "unit"))
+ASSETS = (STYLE, *SCRIPTS)
+SHARE = Kind("gallery folder", "share")  # the gallery without the files that it is made of
 # Only of runs with reference images:
 IMAGES = Kind("list of images", "references/images-{images}.tsv")
 NATURE = Kind("reference file", "references/nature.h5")
@@ -91,10 +103,17 @@ LIST_IMAGES = Rule("logs/references/images.log", (), (IMAGES,))
 MEASURE_NATURE = Rule("logs/references/nature.log", (IMAGES,), (NATURE,))
 TALLY = Rule("logs/references/shards/{shard}.log", (), (SHARD,))
 MERGE = Rule("logs/references/merge.log", (SHARD,), (REFERENCE,))
-GALLERY = Rule("logs/gallery.log", (LAYER, *_PNGS, REFERENCE), (INDEX, PAGE, PREVIEW))
+PAGES = Rule(
+    "logs/pages/{layer}.log",
+    (LAYER, REFERENCE),
+    (PAGE, MANIFEST),
+    (UNIT_PAGE, PNG, TILES, NATURAL),
+)
+GALLERY = Rule("logs/gallery.log", (PAGE, MANIFEST), (INDEX, LAYERS, *ASSETS))
+SHARING = Rule("logs/share.log", (PAGE, MANIFEST, INDEX, LAYERS, *ASSETS), (SHARE,))
 REFERENCE_RULES = (LIST_IMAGES, MEASURE_NATURE, TALLY, MERGE)
 # Each after those that make what it reads.
-RULES = (*REFERENCE_RULES, GENERATE, COLLECT, SHEETS, GALLERY)
+RULES = (*REFERENCE_RULES, GENERATE, COLLECT, SHEETS, PAGES, GALLERY, SHARING)
 KINDS = tuple(kind for rule in RULES for kind in rule.makes)
 FETCH_LOG = "logs/fetch/{weights}.log"  # of the rule that makes no file of the run
 
@@ -123,6 +142,12 @@ def list_files(
                 found = expand(folder, kind, job, sheets, references)
                 for path, (layer, each) in found.items():
                     yield File(path, kind, made_of, layer, each)
+
+
+def list_left(folder: Path, series: Sequence[Series]) -> Iterator[Path]:
+    """The files and folders that jobs of a run leave beside those that Snakemake knows."""
+    for kind in (kind for rule in RULES for kind in rule.leaves):
+        yield from _expand(folder, kind.path, series)
 
 
 def list_logs(

@@ -101,9 +101,11 @@ class Plan:
         found = (expand(self.folder, kind, series, self.sheets, self.references) for kind in kinds)
         return [path for paths in found for path in paths]
 
-    def path(self, kind: Kind, layer: str = "", name: str = "", page: int = 1) -> Path:
-        """The file of a kind, of a layer, a method's name and a page where it has one for each."""
-        fields = {"layer": escape(layer), "name": name, "page": page_mark(page)}
+    def path(
+        self, kind: Kind, layer: str = "", name: str = "", page: int = 1, unit: int | str = ""
+    ) -> Path:
+        """The file of a kind, of a layer, method's name, page, unit where it has one for each."""
+        fields = {"layer": escape(layer), "name": name, "page": page_mark(page), "unit": unit}
         return self.folder / kind.path.format(**fields)
 
     def label_files(self, layer: str) -> list[str]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
@@ -10,7 +11,7 @@ from pathlib import Path
 from PIL import Image
 
 from cnnpref.errors import UserError
-from cnnpref.planning.files import LAYER, NATURE, REFERENCE, SHARD, UNIT, File
+from cnnpref.planning.files import INDEX, LAYER, MANIFEST, NATURE, REFERENCE, SHARD, UNIT, File
 from cnnpref.planning.plan import Plan
 from cnnpref.planning.series import Series
 from cnnpref.results.layer_file import open_layer
@@ -75,7 +76,9 @@ def _content_fault(plan: Plan, file: File) -> _Found:
         return _layer_fault(file.path, plan.select(file.layer))
     if file.kind in _REFERENCES:
         return _reference_fault(plan, file)
-    return _SHOWN_FAULTS[file.path.suffix](file.path)
+    if file.kind == MANIFEST:
+        return _manifest_fault(plan, file.path)
+    return _SHOWN_FAULTS.get(file.path.suffix, _text_fault)(file.path)
 
 
 _REFERENCES = {SHARD: SHARD_FORMAT, REFERENCE: REFERENCE_FORMAT, NATURE: NATURE_FORMAT}
@@ -132,6 +135,31 @@ def _png_fault(path: Path) -> _Found:
     except (OSError, SyntaxError, ValueError):  # PIL's for a damaged PNG
         return State.DAMAGED, "not a complete PNG"
     return None
+
+
+def _manifest_fault(plan: Plan, path: Path) -> _Found:
+    """A manifest lists the files that its job left, with their sizes."""
+    try:
+        files = json.loads(path.read_text("utf-8"))["files"]
+        wanted = {plan.folder / name: size for name, (_, size) in files.items()}
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+        return State.DAMAGED, "not a complete manifest"
+    lost = [name for name, size in wanted.items() if _size(name) != size]
+    if not lost:
+        return None
+    more = f" and {len(lost) - 1:,} more" if len(lost) > 1 else ""
+    return State.DAMAGED, f"of its files, {lost[0]}{more} missing or not whole"
+
+
+def _size(path: Path) -> int | None:
+    return path.stat().st_size if path.exists() else None
+
+
+def _text_fault(path: Path) -> _Found:
+    """A script or style of the gallery, or its folder to share."""
+    if path.is_dir():
+        return _page_fault(path / INDEX.path)
+    return None if path.stat().st_size else (State.DAMAGED, "empty")
 
 
 def _page_fault(path: Path) -> _Found:

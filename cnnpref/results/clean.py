@@ -10,13 +10,16 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from cnnpref.errors import UserError
-from cnnpref.planning.files import KINDS, RULES
+from cnnpref.planning.files import KINDS, RULES, list_left
 from cnnpref.planning.plan import Plan
 
 # Only such files in these folders of a run are looked at.
-_PATHS = [Path(path) for path in (*(kind.path for kind in KINDS), *(rule.log for rule in RULES))]
+_LEFT = [kind.path for rule in RULES for kind in rule.leaves]
+_PATHS = [
+    Path(path) for path in (*(kind.path for kind in KINDS), *_LEFT, *(rule.log for rule in RULES))
+]
 FOLDERS = {path.parts[0] for path in _PATHS if len(path.parts) > 1}
-SUFFIXES = {path.suffix for path in _PATHS}
+SUFFIXES = {path.suffix for path in _PATHS if path.suffix} | {".webp", ".jpg"}
 TEMPORARY = ".tmp"  # left behind by a job that was killed
 DAY = 24 * 3600  # seconds after which no job still writes a temporary file
 
@@ -91,4 +94,5 @@ def _is_ours(path: Path) -> bool:
 def _asked(plan: Plan) -> Iterator[Path]:
     """The files of a plan, and the logs of its jobs or, where each has many, their folders."""
     yield from (file.path for file in plan.files())
+    yield from list_left(plan.folder, plan.series)
     yield from plan.logs()

@@ -12,16 +12,15 @@ from itertools import chain
 from pathlib import Path
 
 import numpy as np
-from PIL import Image, ImageDraw
 
 from cnnpref.errors import UserError, suggest
 from cnnpref.planning.selection import format_ranges
 from cnnpref.planning.sheets import SheetOptions
 from cnnpref.results.layer_file import MethodData, Row, open_layer
 from cnnpref.show.entries import Block, Cell, Choice, Entries
-from cnnpref.show.layout import GAP, arrange
-from cnnpref.show.page import BLANK, GREY, Heading, Page, Tile
-from cnnpref.show.paper import PdfPaper, PngPaper, save_png
+from cnnpref.show.layout import arrange
+from cnnpref.show.page import Heading, Page, Tile
+from cnnpref.show.paper import PdfPaper, PngPaper
 from cnnpref.show.tiles import reason, tile
 
 DOT = "  ·  "  # between facts
@@ -66,35 +65,6 @@ def _of(layer_file: Path, methods: Mapping[str, MethodData], method: str) -> Met
             f"it has {', '.join(methods)}"
         )
     return methods[method]
-
-
-def preview(layer_file: Path, path: Path, count: int = 10, tile: int = 112) -> None:
-    """Write a PNG of up to `count` evenly spaced units, a row for each method, transparent between.
-
-    Raises:
-        UserError: no such file, or the operating system refused to write.
-    """
-    with open_layer(layer_file) as methods:
-        tables = [data.rows() for data in methods.values()]
-        chosen = [np.linspace(0, len(t) - 1, min(count, len(t))).astype(int) for t in tables]
-        step = tile + GAP
-        size = max(map(len, chosen)) * step - GAP, len(tables) * step - GAP
-        strip = Image.new("RGBA", size)
-        for y, (data, rows) in enumerate(zip(methods.values(), tables, strict=True)):
-            for x, index in enumerate(chosen[y]):
-                square = _square(data, index, rows[index], tile)
-                strip.paste(square, (x * step, y * step))
-    save_png(strip, path, {})
-
-
-def _square(data: MethodData, index: int, row: Row, side: int) -> Image.Image:
-    square = Image.new("RGB", (side, side), BLANK if row.status.failed else "white")
-    if row.status.failed:
-        ImageDraw.Draw(square).line((0, side, side, 0), fill=GREY)
-    else:
-        shown = tile(data, index, row, side)
-        square.paste(shown, ((side - shown.width) // 2, (side - shown.height) // 2))
-    return square
 
 
 def field_size(rows: Sequence[Row]) -> tuple[int, int]:

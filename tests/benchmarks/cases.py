@@ -118,7 +118,8 @@ class Case:
         """
         kind = METHODS[self.method.removesuffix("_field")].options.__dataclass_fields__
         count = next(name for name in ("iter_n", "maxiter", "steps") if name in kind)
-        given: dict[str, Any] = {count: iterations} if iterations else {}
+        given: dict[str, Any] = {"retries": 0, "revive": "dead"}  # a start for each image
+        given |= {count: iterations} if iterations else {}
         if self.method == "gd_field":
             return resolve("gd", self.preset, {**given, "canvas": "field"})
         return resolve(self.method, self.preset, given)

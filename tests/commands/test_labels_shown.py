@@ -22,7 +22,7 @@ def config(tiny_config: Config) -> Config:
 
 
 def make(config: Config) -> None:
-    for command in ("generate", "collect", "sheet", "gallery"):
+    for command in ("generate", "collect", "sheet", "pages", "gallery", "share"):
         succeed(command, config)
 
 
@@ -41,10 +41,11 @@ def test_they_are_in_unit_files_layer_files_and_pages(config: Config) -> None:
     with h5py.File("results/tiny/layers/conv1.h5") as file:
         assert "label" not in file["gd"]
     page = Path("results/tiny/pages/fc.html").read_text()
-    assert '<td class="label">goldfish<td>' in page
+    assert "<span>goldfish</span>" in page
     assert "&lt;script&gt;alert(1)" in page
     assert "<script>alert" not in page
-    assert 'label">' not in Path("results/tiny/pages/conv1.html").read_text()
+    assert "</b> <span>" not in Path("results/tiny/pages/conv1.html").read_text()
+    assert "<h1>1 <span>goldfish</span>" in Path("results/tiny/units/fc/1.html").read_text()
 
 
 def test_changed_labels_make_layer_files_stale_and_compute_nothing(config: Config) -> None:

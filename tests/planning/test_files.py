@@ -9,7 +9,18 @@ import pytest
 from places import ROOT
 from planning import plan
 
-from cnnpref.planning.files import INDEX, KINDS, LAYER, METHOD_SHEET, PAGE, UNIT, Kind
+from cnnpref.planning.files import (
+    INDEX,
+    KINDS,
+    LAYER,
+    METHOD_SHEET,
+    PAGE,
+    PAGES,
+    REFERENCE,
+    UNIT,
+    Kind,
+    list_left,
+)
 from cnnpref.planning.plan import Plan
 
 
@@ -59,7 +70,7 @@ def test_sheets_have_pages_and_pdfs_as_the_config_says() -> None:
     sheet = made.path(METHOD_SHEET, "conv1", "gd", page=2)
     assert sheet.name == "gd+page2.png"
     by_path = {file.path: file for file in made.files()}
-    assert sheet in by_path[made.path(PAGE, "conv1")].made_of
+    assert by_path[sheet].made_of == (made.path(LAYER, "conv1"),)
 
 
 def test_files_are_made_of_files_before_them(made: Plan) -> None:
@@ -79,12 +90,20 @@ def test_files_of_a_layer_are_made_of_files_of_that_layer(made: Plan) -> None:
     assert sheet.series in made.select("conv1", "lbfgs-seed1")
 
 
-def test_the_gallery_is_made_of_all_layers(made: Plan) -> None:
+def test_pages_are_made_of_their_layer_and_the_index_of_all_pages(made: Plan) -> None:
     by_path = {file.path: file for file in made.files()}
-    page = by_path[made.path(PAGE, "conv1")]
-    assert page.made_of == by_path[made.path(INDEX)].made_of
-    assert {by_path[path].layer for path in page.made_of} == set(made.layers)
-    assert not any(by_path[path].kind == UNIT for path in page.made_of)
+    page, index = by_path[made.path(PAGE, "conv1")], by_path[made.path(INDEX)]
+    assert page.made_of == (made.path(LAYER, "conv1"), made.path(REFERENCE, "conv1"))
+    assert set(index.made_of) == {
+        path for layer in made.layers for kind in PAGES.makes for path in made.paths([kind], layer)
+    }
+
+
+def test_the_pages_of_units_are_known_but_not_to_snakemake(made: Plan) -> None:
+    left = set(list_left(made.folder, made.series))
+    assert made.folder / "units" / "conv1" / "2.html" in left
+    assert made.select("conv1", "gd")[0].path(2).with_suffix(".png") in left
+    assert left.isdisjoint(file.path for file in made.files())
 
 
 @pytest.mark.parametrize("kind", KINDS, ids=lambda kind: kind.path)

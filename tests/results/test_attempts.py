@@ -15,6 +15,8 @@ from planning import plan
 from cnnpref.results.layer_file import open_layer
 from cnnpref.results.unit_file import read_unit, write_unit
 
+COMMANDS = ("generate", "collect", "sheet", "pages", "gallery", "share", "check")
+
 Config = dict[str, Any]
 
 
@@ -52,7 +54,7 @@ def test_the_key_says_what_is_wanted() -> None:
 def test_what_units_like_least_goes_through_everything(tiny_config: Config) -> None:
     config = {**tiny_config, "layers": {"conv1": {"sign": -1}}, "methods": ["lbfgs"]}
     config["options"] = {"lbfgs": {"maxiter": 4}}
-    for command in ("generate", "collect", "sheet", "gallery", "check"):
+    for command in COMMANDS:
         succeed(command, config)
     units = [read_unit(path) for path in sorted(Path("results").rglob("units/**/*.h5"))]
     assert {unit.attributes["sign"] for unit in units} == {-1}
@@ -70,7 +72,7 @@ def test_a_stuck_unit_is_a_result(tiny_config: Config) -> None:
     options["gd"] |= {"decay_start": 0, "decay_end": 0, "clip_small_norm": False}
     options["gd"] |= {"clip_small_contribution": False, "retries": 1}
     config = {**tiny_config, "layers": {"conv1": {"units": "0-1"}}, "options": options}
-    told = [succeed(c, config) for c in ("generate", "collect", "sheet", "gallery", "check")]
+    told = [succeed(c, config) for c in COMMANDS]
     assert "conv1/gd unit 1: stuck" in told[0]
     unit = read_unit(next(Path("results").rglob("units/**/1.h5")))
     assert unit.attributes["status"] == "stuck"

@@ -9,7 +9,7 @@ import pytest
 from calling import Config, call, fail, succeed, unit_files
 from running import Project
 
-from cnnpref.planning.files import GALLERY
+from cnnpref.planning.files import GALLERY, PAGES
 
 RUN = Path("results/mine")
 
@@ -38,15 +38,15 @@ def truncate(path: Path) -> None:
 def test_a_complete_run_is_right(config: Config, finished: Project) -> None:
     result = call("check", config)
     assert (result.exit_code, result.stderr) == (0, "")
-    shown = len(finished.plan().paths(GALLERY.makes))
-    counts = f"9 unit files, 2 layer files, 4 sheets, {shown} gallery files"
+    shown = len(finished.plan().paths([*PAGES.makes, *GALLERY.makes]))
+    counts = f"9 unit files, 2 layer files, 4 sheets, {shown} gallery files, 1 gallery folder"
     assert result.stdout == f"{RUN}: {counts}: all there and right\n"
 
 
-def test_a_run_that_was_not_started_misses_everything(config: Config) -> None:
+def test_a_run_that_was_not_started_misses_everything(config: Config, finished: Project) -> None:
     last = fail("check", {**config, "run": "other"})
-    made = len([path for path in RUN.rglob("*") if path.is_file()])
-    assert last.startswith(f"cnnpref: results/other: {made} missing; ")
+    made = list(finished.plan().files())
+    assert last.startswith(f"cnnpref: results/other: {len(made)} missing; ")
 
 
 def test_missing_units_are_grouped(config: Config) -> None:
@@ -84,7 +84,7 @@ def test_a_unit_of_other_options_in_the_place_of_one_is_stale(config: Config) ->
         ("units/fire=expand/*/1.h5", "truncated, damaged or not HDF5"),
         ("layers/conv1.h5", "not a complete layer file"),
         ("sheets/conv1/gd.png", "not a complete PNG"),
-        ("pages/conv1.png", "not a complete PNG"),
+        ("pictures/conv1/manifest.json", "not a complete manifest"),
         ("pages/fire=expand.html", "not a complete page"),
     ],
 )
@@ -106,8 +106,9 @@ def test_a_deleted_file_is_missing(name: str, config: Config) -> None:
     ("newer", "older"),
     [
         ("units/conv1/*/3.h5", {"layers/conv1.h5"}),
-        ("layers/conv1.h5", {"sheets/conv1.png", "sheets/conv1/gd.png", "index.html"}),
-        ("sheets/conv1.png", {"index.html", "pages/conv1.html"}),
+        ("layers/conv1.h5", {"sheets/conv1.png", "sheets/conv1/gd.png"}),
+        ("layers/conv1.h5", {"pages/conv1.html", "pictures/conv1/manifest.json"}),
+        ("pages/conv1.html", {"index.html", "share"}),
     ],
 )
 def test_what_is_older_than_its_source_is_stale(
@@ -127,3 +128,18 @@ def test_many_damaged_files_are_counted(config: Config) -> None:
     assert sum(": truncated" in line for line in lines) == 5
     assert any(line.endswith(": and 1 more file") for line in lines)
     assert "6 damaged, 1 stale" in fail("check", config)
+
+
+@pytest.mark.parametrize(
+    "name", ["units/conv1/3.html", "units/conv1/*/3.png", "pictures/conv1/gd/3.webp"]
+)
+def test_a_lost_or_truncated_file_of_a_page_is_named(name: str, config: Config) -> None:
+    (path,) = RUN.glob(name)
+    manifest = f"damaged  {RUN}/pictures/conv1/manifest.json: of its files, {path} missing or not"
+    for spoil in (truncate, Path.unlink):
+        spoil(path)
+        (line,) = told(config)
+        assert line.startswith(manifest)
+    succeed("pages", config, "--layer", "conv1")
+    assert path.exists()
+    assert not any("manifest" in line for line in told(config) if line.startswith("damaged"))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from pathlib import Path
 
 import pytest
@@ -15,7 +16,7 @@ RUN = Path("results/tiny")
 @pytest.fixture
 def old(tiny_config: Config) -> Config:
     """The config by which the run was made."""
-    for command in ("generate", "collect", "sheet", "gallery"):
+    for command in ("generate", "collect", "sheet", "pages", "gallery", "share"):
         succeed(command, tiny_config)
     return tiny_config
 
@@ -49,8 +50,8 @@ def test_it_only_names_them_unless_told_otherwise(arguments: list[str], new: Con
     before = files()
     result = call("clean", new, *arguments)
     assert result.exit_code == 0
-    (folder,) = (p.resolve() for p in RUN.glob("units/fire=expand/*"))
-    assert any(line.endswith(f"     4 files  {folder}") for line in result.stdout.splitlines())
+    (folder,) = (p.resolve() for p in RUN.glob("units/fire=expand/*/"))
+    assert any(line.endswith(f"     8 files  {folder}") for line in result.stdout.splitlines())
     assert "that no config asks for; --yes deletes them" in result.stdout
     assert files() == before
 
@@ -59,7 +60,11 @@ def test_old_options_and_layers_go(new: Config) -> None:
     before = files()
     assert ": deleted" in cleaned(new)
     gone = before - files()
-    assert len([name for name in gone if name.startswith("units/conv1/")]) == 6
+    units = {Path(n).name for n in gone if n.startswith("units/conv1/")}
+    assert {name for name in units if name.endswith(".h5")} == {f"{n}.h5" for n in range(6)}
+    assert "0.png" in units
+    assert gone >= {"units/fire=expand/3.html", "pictures/fire=expand/gd/3.webp"}
+    assert "units/conv1/3.html" in files()
     assert gone >= {"layers/fire=expand.h5", "sheets/fire=expand.png", "pages/fire=expand.html"}
     assert "layers/conv1.h5" in files()
     assert not (RUN / "units" / "fire=expand").exists()
@@ -71,11 +76,13 @@ def test_units_that_are_no_longer_wanted_go(old: Config) -> None:
     fewer = {**old, "layers": {**old["layers"], "conv1": {"units": "0-1"}}}
     before = files()
     cleaned(fewer)
-    assert sorted(Path(name).name for name in before - files()) == [f"{u}.h5" for u in range(2, 6)]
+    assert before - files() == {
+        name for name in before if re.fullmatch(r"units/conv1/(.*/)?[2-5]\.\w+", name)
+    }
 
 
 def test_logs_of_what_goes_go_too(new: Config) -> None:
-    folders = [path.relative_to(RUN / "units") for path in RUN.glob("units/*/*")]
+    folders = [path.relative_to(RUN / "units") for path in RUN.glob("units/*/*/")]
     for folder in folders:
         log = RUN / "logs" / "generate" / folder / "0-3.log"
         log.parent.mkdir(parents=True)
@@ -83,12 +90,12 @@ def test_logs_of_what_goes_go_too(new: Config) -> None:
     (RUN / "logs" / "gallery.log").touch()
     cleaned(new)
     kept = {name for name in files() if name.startswith("logs/")}
-    (folder,) = (path.relative_to(RUN / "units") for path in RUN.glob("units/*/*"))
+    (folder,) = (path.relative_to(RUN / "units") for path in RUN.glob("units/*/*/"))
     assert kept == {"logs/gallery.log", f"logs/generate/{folder}/0-3.log"}
 
 
 def test_files_of_others_and_fresh_temporary_ones_stay(old: Config) -> None:
-    (folder,) = RUN.glob("units/conv1/*")
+    (folder,) = RUN.glob("units/conv1/*/")
     for path in (RUN / "notes.h5", folder / "notes.txt", folder / ".7.h5.0a.tmp"):
         path.touch()
     abandoned = folder / ".8.h5.0b.tmp"

@@ -19,7 +19,7 @@ from cnnpref.geometry import Box
 from cnnpref.planning.sheets import SheetOptions, page_mark
 from cnnpref.results.layer_file import collect
 from cnnpref.results.unit_file import UnitResult
-from cnnpref.show.sheet import draw_sheet, preview
+from cnnpref.show.sheet import draw_sheet
 
 Pixels = npt.NDArray[np.int64]
 
@@ -244,23 +244,6 @@ def test_the_same_layer_gives_the_same_sheet(tmp_path: Path) -> None:
     for name in "ab":
         draw_sheet(path, tmp_path / name)
     assert (tmp_path / "a").read_bytes() == (tmp_path / "b").read_bytes()
-
-
-def test_a_preview_has_a_row_for_each_method_and_nothing_between(tmp_path: Path) -> None:
-    colours = {"gd": RED, "lbfgs": GREEN}
-    results = [painted(u, c, method=m) for m, c in colours.items() for u in range(30)]
-    preview(write_layer(tmp_path, results), tmp_path / "strip.png", count=7, tile=20)
-    with Image.open(tmp_path / "strip.png") as image:
-        assert image.size == (7 * 26 - 6, 2 * 26 - 6)
-        pixels = np.asarray(image)
-    assert (pixels[20:26, :, 3] == 0).all()
-    assert [box[0] for box in find(pixels[..., :3].astype(int), RED)] == [0] * 7
-    assert [box[0] for box in find(pixels[..., :3].astype(int), GREEN)] == [26] * 7
-
-
-def test_a_preview_of_few_units_shows_each_once(tmp_path: Path) -> None:
-    preview(write_layer(tmp_path, [painted(0), painted(1)]), tmp_path / "strip.png", 10, 20)
-    assert len(find(read(tmp_path / "strip.png"), RED)) == 2
 
 
 def test_an_unknown_method_is_told(tmp_path: Path) -> None:

@@ -15,7 +15,7 @@ from cnnpref.results.unit_file import check_unit
 
 FULL = "No space left on device; make room there and run it again"
 READ_ONLY = "Read-only file system; fix that or choose another folder"
-SHOWN = {"collect": "layers/conv1.h5", "sheet": "sheets/conv1/gd.png", "gallery": "pages/conv1.png"}
+SHOWN = {"collect": "layers/conv1.h5", "sheet": "sheets/conv1/gd.png", "pages": "pages/conv1.html"}
 
 
 @pytest.fixture

@@ -19,10 +19,13 @@ from cnnpref.results.unit_file import check_unit, read_unit
 
 pytestmark = pytest.mark.workflow
 
+AFTER_UNITS = {"collect": 1, "sheets": 1, "pages": 1, "gallery": 1, "share": 1}
+
 
 def counts(output: str) -> dict[str, int]:
     """How many jobs of each kind there were, after Snakemake's table; batches count as generate."""
-    rows = re.findall(r"^(generate|collect|sheets|gallery)\w* +(\d+)$", output, re.MULTILINE)
+    rules = "generate|collect|sheets|pages|gallery|share"
+    rows = re.findall(rf"^({rules})\w* +(\d+)$", output, re.MULTILINE)
     once = rows[: len(rows) // 2] if rows[: len(rows) // 2] == rows[len(rows) // 2 :] else rows
     return {kind: sum(int(n) for k, n in once if k == kind) for kind, _ in once}
 
@@ -103,7 +106,7 @@ def test_changed_labels_are_shown_and_nothing_is_computed(made: Project) -> None
 
     names = made.folder / "names.txt"
     wanted = {"conv1": {"units": "0-3", "labels": ["a", "b", "c", "d", "e", "f"]}}
-    assert counts(made.succeed(layers=wanted)) == {"collect": 1, "sheets": 1, "gallery": 1}
+    assert counts(made.succeed(layers=wanted)) == AFTER_UNITS
     assert shown() == list("abcd")
     assert "Nothing to be done" in made.succeed()
     wanted["conv1"]["labels"] = "names.txt"
@@ -113,7 +116,7 @@ def test_changed_labels_are_shown_and_nothing_is_computed(made: Project) -> None
     before = names.stat()
     names.write_text("one\ntwo\nIII\nfour\nfive\nsix")
     os.utime(names, ns=(before.st_atime_ns, before.st_mtime_ns))  # as `cp -p` leaves it
-    assert counts(made.succeed()) == {"collect": 1, "sheets": 1, "gallery": 1}
+    assert counts(made.succeed()) == AFTER_UNITS
     assert shown() == ["one", "two", "III", "four"]
     assert "Nothing to be done" in made.succeed()
     names.write_text("1\n2\n3\n4\n5\n6")
@@ -138,7 +141,9 @@ def test_success_is_never_reported_over_stale_files(made: Project) -> None:
 def test_a_dry_run_counts_jobs_and_touches_nothing(fresh: Project) -> None:
     layers = {"conv1": {}, "fire/expand": {"units": {"count": 2}}}
     output = fresh.succeed("--dry-run", layers=layers, batch=4)
-    assert counts(output) == {"generate": 3, "collect": 2, "sheets": 2, "gallery": 1}
+    assert counts(output) == {"generate": 3, "gallery": 1, "share": 1} | dict.fromkeys(
+        ("collect", "sheets", "pages"), 2
+    )
     assert not (fresh.folder / "results").exists()
 
 
@@ -205,6 +210,7 @@ def test_a_report_has_the_sheets(made: Project) -> None:
     with zipfile.ZipFile(made.folder / "report.zip") as report:
         images = {Path(n).name: report.read(n) for n in report.namelist() if n.endswith(".png")}
         page = report.read("report/report.html").decode()
+        names = report.namelist()
     sheets = made.folder / "results" / "mine" / "sheets"
     assert images == {
         "conv1.png": (sheets / "conv1.png").read_bytes(),
@@ -212,6 +218,11 @@ def test_a_report_has_the_sheets(made: Project) -> None:
     }
     for text in ("Contact sheets", "all, side by side", "conv1</tt> prefer, by one method"):
         assert text in page
+    (index,) = (name for name in names if name.endswith("/index.html"))
+    folder = index.removesuffix("index.html")
+    assert {f"{folder}{name}" for name in ("pages/conv1.html", "assets/layer.js")} <= set(names)
+    assert f"{folder}units/conv1/3.html" in names
+    assert not [name for name in names if name.endswith(".h5")]
 
 
 @pytest.mark.parametrize("batch", [1, 2])

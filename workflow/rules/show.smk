@@ -1,4 +1,4 @@
-# The files made of unit files: layer files, contact sheets, the gallery.
+# The files made of unit files: layer files, contact sheets, pages, the gallery.
 
 
 rule collect:
@@ -64,6 +64,26 @@ for number, layer in enumerate(plan.layers, 1):
             "cnnpref sheet --config {params.config:q} --layer {params.layer:q} > {log:q} 2>&1"
 
 
+rule pages:
+    input:
+        lambda wildcards: paths(files.PAGES.reads, unescape(wildcards.layer)),
+    output:
+        [below(kind.path) for kind in files.PAGES.makes],
+    log:
+        below(files.PAGES.log),
+    conda:
+        "../../environment.yml"
+    resources:
+        gpu=0,
+    params:
+        config=as_read,
+        layer=lambda wildcards: unescape(wildcards.layer),
+    message:
+        "pages of {params.layer}"
+    shell:
+        "cnnpref pages --config {params.config:q} --layer {params.layer:q} > {log:q} 2>&1"
+
+
 rule gallery:
     input:
         lambda wildcards: paths(files.GALLERY.reads),
@@ -81,3 +101,28 @@ rule gallery:
         f"gallery {plan.path(files.INDEX)}"
     shell:
         "cnnpref gallery --config {params.config:q} > {log:q} 2>&1"
+
+
+rule share:
+    input:
+        lambda wildcards: paths(files.SHARING.reads),
+    output:
+        report(
+            directory(below(files.SHARE.path)),
+            caption="../report/gallery.rst",
+            htmlindex="index.html",
+            category="Gallery",
+            labels={"layer": "all", "method": "all"},
+        ),
+    log:
+        below(files.SHARING.log),
+    conda:
+        "../../environment.yml"
+    resources:
+        gpu=0,
+    params:
+        config=as_read,
+    message:
+        f"gallery to share {plan.path(files.SHARE)}"
+    shell:
+        "cnnpref share --config {params.config:q} > {log:q} 2>&1"

@@ -1,0 +1,155 @@
+"""What natural images do to the units of a layer, from `references/<layer>.h5`."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import h5py
+import numpy as np
+import numpy.typing as npt
+
+from cnnpref.errors import UserError
+from cnnpref.results.hdf5 import open_file, reason_of
+from cnnpref.unit_map import Position
+
+
+@dataclass(frozen=True)
+class Favourite:
+    """A reference image, and what it does to a unit.
+
+    Attributes:
+        name: of the image's file.
+        activation: the highest one over the unit's map.
+        crop: what the unit saw, a JPEG or PNG file; None if it was not stored.
+    """
+
+    name: str
+    activation: float
+    crop: bytes | None
+
+    @property
+    def suffix(self) -> str:
+        """Of the crop's file."""
+        return ".png" if self.crop and self.crop.startswith(b"\x89PNG") else ".jpg"
+
+
+@dataclass(frozen=True)
+class Histogram:
+    """Of the highest activation of each image.
+
+    Attributes:
+        counts: (bins,) images.
+        edges: (bins + 1,) activations, ascending.
+        scale: their standard deviation.
+    """
+
+    counts: npt.NDArray[np.int64]
+    edges: npt.NDArray[np.float64]
+    scale: float
+
+
+class References:
+    """An open reference file; units are its rows.
+
+    Args:
+        file: open.
+        position: of the run's units: for "all", a unit's activation is the sum over its map.
+
+    Attributes:
+        count: how many images there were.
+        is_comparable: whether histogram and favourites are on the scale of the run's activations;
+            for sums over a map they are not.
+    """
+
+    def __init__(self, file: h5py.File, position: Position) -> None:
+        self._file = file
+        kind = "_sum" if position == "all" and "max_sum" in file else ""
+        self.is_comparable = not kind
+        self._best, self._median = (file[name + kind][()] for name in ("max", "median"))
+        self.count = int(file.attrs["count"])
+        self._names = file["images/name"]
+        self._top = file["top/activation"][()]
+
+    def __contains__(self, unit: int) -> bool:
+        return 0 <= unit < len(self._best)
+
+    def best(self, unit: int) -> float:
+        """The highest activation by any image, on the scale of the run's activations."""
+        return float(self._best[unit])
+
+    def median(self, unit: int) -> float:
+        """The median over images and places, on the same scale."""
+        return float(self._median[unit])
+
+    def gain(self, unit: int, activation: float) -> float:
+        """How far an activation is above the median, in units of the best image's distance."""
+        room = self.best(unit) - self.median(unit)
+        return (activation - self.median(unit)) / room if room > 0 else float("nan")
+
+    def is_dead(self, unit: int) -> bool:
+        """Whether all images did the same to it."""
+        return not float(self._file["sd"][unit]) > 0
+
+    def favourites(self, unit: int) -> list[Favourite]:
+        """The images of the highest activations, best first."""
+        return list(self._images("top", unit))
+
+    def quantiles(self, unit: int) -> list[tuple[float, Favourite]]:
+        """Images at chosen quantiles, in 0..1, of all images."""
+        if "quantile" not in self._file:
+            return []
+        found = self._file["quantile"].attrs.get("quantiles", self._file.attrs.get("quantiles"))
+        return list(zip(np.asarray(found).tolist(), self._images("quantile", unit), strict=False))
+
+    def histogram(self, unit: int) -> Histogram:
+        """Of the highest activation of each image."""
+        counts, edges = self._file["histogram_max"][unit], self._file["edges_max"][unit]
+        scale = float(self._file["sd_max"][unit])
+        return Histogram(counts.astype(np.int64), edges.astype(np.float64), scale)
+
+    def nearest(self, unit: int) -> list[tuple[int, float]]:
+        """The units whose activations are most alike over the images, with their correlation."""
+        if "nearest" not in self._file:
+            return []
+        others, values = self._file["nearest"][unit], self._file["correlation"][unit]
+        pairs = zip(others.tolist(), values.tolist(), strict=True)
+        return [(other, r) for other, r in pairs if other >= 0 and np.isfinite(r)]
+
+    def _images(self, group: str, unit: int) -> Iterator[Favourite]:
+        data = self._file[group]
+        places = [-1] * len(data["image"][unit])
+        if "crops" in self._file:
+            places = data["crop"][unit].tolist()
+        rows = zip(data["image"][unit].tolist(), data["activation"][unit], places, strict=True)
+        for image, value, place in rows:
+            if image >= 0:
+                crop = None if place < 0 else self._file["crops"][place].tobytes()
+                yield Favourite(self._name(image), float(value), crop)
+
+    def _name(self, image: int) -> str:
+        name: Any = self._names[image]
+        return name.decode("utf-8", "replace") if isinstance(name, bytes) else str(name)
+
+
+@contextmanager
+def open_references(path: Path, position: Position) -> Iterator[References | None]:
+    """The references of a layer; None if it has none.
+
+    Raises:
+        UserError: the file is there and cannot be read.
+    """
+    if not path.exists():
+        yield None
+        return
+    try:
+        file = open_file(path)
+    except (OSError, RuntimeError) as error:
+        raise UserError(
+            f"{path}: {reason_of(error)}; delete it and make the references again"
+        ) from None
+    with file:
+        yield References(file, position)

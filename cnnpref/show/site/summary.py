@@ -1,0 +1,93 @@
+"""What the page of a run says of a layer; a layer's job leaves it in its manifest."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping
+from statistics import median
+from typing import Any
+
+from cnnpref.geometry import Box
+from cnnpref.show.site.material import Material, Run
+from cnnpref.show.site.numbers import rounded, times, units
+from cnnpref.show.site.tiles import Tiles
+
+BEST = 12  # units of a layer on the page of a run
+
+_WORDS = {"zero-gradient": "without gradient"}  # of a status, in a sentence
+
+
+def summarise(material: Material, tiles: Mapping[str, Tiles]) -> dict[str, Any]:
+    """All that the page of the run needs of a layer, as JSON can hold it."""
+    failed = {unit for run in material.firsts.values() for unit in run.failed()}
+    first = next(iter(material.firsts.values()))
+    facts = next(iter(tiles[first.name].facts.values())).attributes
+    return {
+        "layer": material.layer,
+        "net": material.net,
+        "units": len(material.units),
+        "failed": len(failed),
+        "failures": failures_of(first),
+        "size": material.size,
+        "field": material.field,
+        "sees": sees(material.size, material.field),
+        "facts": facts_of(material),
+        "references": material.references.count if material.references else None,
+        "position": first.series.position,
+        "sha256": facts["sha256"],
+        "versions": facts["versions"],
+        "device": facts["device"],
+        "methods": {
+            method: _method(material, run, tiles[run.name])
+            for method, run in material.firsts.items()
+        },
+    }
+
+
+def _method(material: Material, run: Run, tiles: Tiles) -> dict[str, Any]:
+    key = "gain" if "gain" in run.scores else "activation"
+    column = run.scores.get(key, {})
+    best = sorted(column, key=lambda unit: (-material.sign * column[unit], unit))[:BEST]
+    gains = run.scores.get("gain")
+    return {
+        "units": len(run.rows),
+        "failed": len(run.failed()),
+        "gain": rounded(median(gains.values())) if gains else None,
+        "seconds": sum(float(facts.attributes["seconds"]) for facts in tiles.facts.values()),
+        "best": [
+            {
+                "unit": unit,
+                "label": material.labels.get(unit, ""),
+                "activation": run.scores["activation"].get(unit, run.rows[unit].score),
+                "gain": gains.get(unit) if gains else None,
+            }
+            for unit in best
+        ],
+        "digest": run.series.digest,
+        "seeds": len(material.methods[run.series.method]),
+    }
+
+
+def facts_of(material: Material) -> list[str]:
+    """A layer in a few words: its units, their field, their median gain."""
+    first = next(iter(material.firsts.values()))
+    facts = [units(len(material.units)), sees(material.size, material.field)]
+    if material.sign < 0:
+        facts.append("what they like least")
+    if gains := first.scores.get("gain"):
+        facts.append(f"median gain {times(median(gains.values()))}")
+    return facts
+
+
+def sees(size: tuple[int, int], field: Box) -> str:
+    """What units see of an image: "whole image", "field 7 × 7 px"."""
+    top, left, bottom, right = field
+    if (bottom - top, right - left) == tuple(size):
+        return "whole image"
+    return f"field {right - left} × {bottom - top} px"
+
+
+def failures_of(run: Run) -> str:
+    """The failed units of a method by status: "4 stuck, 2 without gradient"; or ""."""
+    counts = Counter(run.failed().values())
+    return ", ".join(f"{n:,} {_WORDS.get(word, word)}" for word, n in sorted(counts.items()))
