@@ -17,6 +17,7 @@ _PUBLIC = {
     "Generator": "cnnpref.ascent.variables",
     "InputSpace": "cnnpref.input_space",
     "LbfgsOptions": "cnnpref.methods",
+    "Judge": "cnnpref.scoring.others",
     "LayerReferences": "cnnpref.statistics.layer",
     "Moment": "cnnpref.ascent.task",
     "Net": "cnnpref.nets.net",
@@ -30,6 +31,7 @@ _PUBLIC = {
     "maximise": "cnnpref.maximisation",
     "references": "cnnpref.statistics.collect",
     "resolve": "cnnpref.methods",
+    "score": "cnnpref.scoring.score",
 }
 __all__ = ["__version__", *sorted(_PUBLIC)]
 

@@ -19,8 +19,9 @@ class Kind:
 
     Attributes:
         name: in the singular, as `check` counts them.
-        path: below the run's folder, a pattern with `{unit}`, `{fields}` of `Series.fields`, and
-            `{images}` and `{shard}` of references: there is a file for each value that these take.
+        path: below the run's folder, a pattern with `{unit}`, `{fields}` of `Series.fields`,
+            `{images}` and `{shard}` of references, and `{scoring}`, the key of how pictures are
+            scored: there is a file for each value that these take.
     """
 
     name: str
@@ -75,6 +76,10 @@ IMAGES = Kind("list of images", "references/images-{images}.tsv")
 NATURE = Kind("reference file", "references/nature.h5")
 SHARD = Kind("reference shard", "references/shards/{shard}.h5")
 REFERENCE = Kind("reference file", "references/{layer}.h5")
+# Tables of scores; a part has what was computed so far, and outlives a job that is killed.
+SCORES_PART = Kind("part of scores", "scores/parts/{layer}-{scoring}.parquet")
+SCORES = Kind("table of scores", "scores/{layer}.parquet")
+ALL_SCORES = Kind("table of scores", "scores.csv")
 
 GENERATE = Rule("logs/generate/{layer}/{method}-{key}/{unit}.log", (), (UNIT,))
 COLLECT = Rule("logs/collect/{layer}.log", (UNIT,), (LAYER,))
@@ -83,14 +88,20 @@ LIST_IMAGES = Rule("logs/references/images.log", (), (IMAGES,))
 MEASURE_NATURE = Rule("logs/references/nature.log", (IMAGES,), (NATURE,))
 TALLY = Rule("logs/references/shards/{shard}.log", (), (SHARD,))
 MERGE = Rule("logs/references/merge.log", (SHARD,), (REFERENCE,))
+SCORE = Rule("logs/scores/{layer}.log", (LAYER, REFERENCE, NATURE), (SCORES_PART, SCORES))
+JOIN_SCORES = Rule("logs/scores.log", (SCORES,), (ALL_SCORES,))
 GALLERY = Rule(
-    "logs/gallery.log", (LAYER, LAYER_SHEET, METHOD_SHEET, REFERENCE), (INDEX, PAGE, PREVIEW)
+    "logs/gallery.log",
+    (LAYER, LAYER_SHEET, METHOD_SHEET, REFERENCE, SCORES),
+    (INDEX, PAGE, PREVIEW),
 )
 REFERENCE_RULES = (LIST_IMAGES, MEASURE_NATURE, TALLY, MERGE)
 RULES = (
     *REFERENCE_RULES,
     GENERATE,
     COLLECT,
+    SCORE,
+    JOIN_SCORES,
     SHEETS,
     GALLERY,
 )  # each after those that make what it reads
@@ -99,7 +110,10 @@ FETCH_LOG = "logs/fetch/{weights}.log"  # of the rule that makes no file of the 
 
 
 def list_files(
-    folder: Path, series: Sequence[Series], references: References | None = None
+    folder: Path,
+    series: Sequence[Series],
+    references: References | None = None,
+    scoring: str = "",
 ) -> Iterator[File]:
     """Every file of a run, each after those that it is made of.
 
@@ -107,30 +121,38 @@ def list_files(
         folder: of the run.
         series: all of the run, layer by layer.
         references: of the run.
+        scoring: key of how its pictures are scored.
     """
     layers = dict.fromkeys(each.layer for each in series)
     by_layer = [[each for each in series if each.layer == layer] for layer in layers]
     for rule in RULES:
         for job in by_layer if "{layer}" in rule.log else [series]:
-            read = (expand(folder, kind.path, job, references) for kind in rule.reads)
+            read = (expand(folder, kind.path, job, references, scoring) for kind in rule.reads)
             made_of = tuple(path for paths in read for path in paths)
             for kind in rule.makes:
-                found = expand(folder, kind.path, job, references)
+                found = expand(folder, kind.path, job, references, scoring)
                 for path, (layer, each) in found.items():
                     yield File(path, kind, made_of, layer, each)
 
 
 def list_logs(
-    folder: Path, series: Sequence[Series], references: References | None = None
+    folder: Path,
+    series: Sequence[Series],
+    references: References | None = None,
+    scoring: str = "",
 ) -> Iterator[Path]:
     """The logs of a run's jobs; where their names also depend on the batches, the folders."""
     for rule in RULES:
-        yield from expand(folder, rule.log.partition("/{unit}")[0], series, references)
+        yield from expand(folder, rule.log.partition("/{unit}")[0], series, references, scoring)
     yield folder / FETCH_LOG.partition("/{weights}")[0]
 
 
 def expand(
-    folder: Path, pattern: str, series: Sequence[Series], references: References | None = None
+    folder: Path,
+    pattern: str,
+    series: Sequence[Series],
+    references: References | None = None,
+    scoring: str = "",
 ) -> dict[Path, tuple[str | None, Series | None]]:
     """The files below a run's folder that a pattern stands for; `layer` and `series` as in `File`.
 
@@ -139,6 +161,7 @@ def expand(
         pattern: of paths, as in `Kind`.
         series: for these.
         references: and for these; where there are none, nor are there files about them.
+        scoring: key of how pictures are scored.
     """
     if "references" in Path(pattern).parts and not references:
         return {}
@@ -147,7 +170,8 @@ def expand(
         layer = each.layer if "{layer}" in pattern else None
         whose = each if "{name}" in pattern or "{key}" in pattern else None
         for fields in _fields(pattern, each, references):
-            found.setdefault(folder / pattern.format(**fields), (layer, whose))
+            path = pattern.format(**fields, scoring=scoring[:8])
+            found.setdefault(folder / path, (layer, whose))
     return found
 
 

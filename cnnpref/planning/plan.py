@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import warnings
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from hashlib import sha256
 from pathlib import Path
@@ -17,6 +17,7 @@ from cnnpref.planning.config import Config
 from cnnpref.planning.files import UNITS, File, Kind, expand, list_files, list_logs
 from cnnpref.planning.labels import Labels, layer_labels
 from cnnpref.planning.references import References, plan_references
+from cnnpref.planning.scoring import Scored, Scoring, plan_scoring
 from cnnpref.planning.selection import MOST, select_position, select_units
 from cnnpref.planning.series import Batch, Origin, Series, escape
 from cnnpref.unit_map import no_layer
@@ -43,12 +44,14 @@ class Plan:
         series: layer by layer.
         nets: what there is to know of the sections `net` and, if a method needs it, `generator`.
         references: the reference images, if the config has any.
+        scoring: how the pictures are scored.
     """
 
     config: Config
     series: tuple[Series, ...]
     nets: Mapping[str, NetDescription]
     references: References | None = None
+    scoring: Scoring = field(default_factory=Scoring)
 
     @cached_property
     def folder(self) -> Path:
@@ -87,17 +90,19 @@ class Plan:
 
     def files(self) -> Iterator[File]:
         """Every file of the run, each after those that it is made of."""
-        return list_files(self.folder, self.series, self.references)
+        return list_files(self.folder, self.series, self.references, self.scoring.key)
 
     def paths(self, kinds: Iterable[Kind], layer: str | None = None) -> list[Path]:
         """The files of these kinds, of a layer or (None) of the run."""
         series = self.select(layer)
-        found = (expand(self.folder, kind.path, series, self.references) for kind in kinds)
+        told = series, self.references, self.scoring.key
+        found = (expand(self.folder, kind.path, *told) for kind in kinds)
         return [path for paths in found for path in paths]
 
     def path(self, kind: Kind, layer: str = "", name: str = "") -> Path:
         """The file of a kind, of a layer and a name of method where the kind has one for each."""
-        return self.folder / kind.path.format(layer=escape(layer), name=name)
+        scoring = self.scoring.key[:8]
+        return self.folder / kind.path.format(layer=escape(layer), name=name, scoring=scoring)
 
     def label_files(self, layer: str) -> list[str]:
         """The text file that names a layer's units, if there is one."""
@@ -108,7 +113,7 @@ class Plan:
 
     def logs(self) -> Iterator[Path]:
         """The logs of the run's jobs, or the folders of those that have one for each batch."""
-        return list_logs(self.folder, self.series, self.references)
+        return list_logs(self.folder, self.series, self.references, self.scoring.key)
 
 
 def _folder(config: Config) -> Path:
@@ -147,7 +152,10 @@ def make_plan(config: Config, describe: Describe) -> Plan:
         for method, origin in origins.items()
         for seed in range(config["seed"], config["seed"] + config["seeds"])
     )
-    return Plan(config, series, nets, references)
+    firsts = {each.layer: each for each in reversed(series)}
+    scored = {name: Scored(net.maps[name], firsts[name].position, labels[name]) for name in layers}
+    scoring = plan_scoring(config, describe, scored, references)
+    return Plan(config, series, nets, references, scoring)
 
 
 def _check_number(config: Config, units: int) -> None:

@@ -16,16 +16,20 @@ from cnnpref.planning.estimate import (
     reference_memory_mb,
     reference_minutes,
     runtime_minutes,
+    score_memory_mb,
+    score_minutes,
 )
 from cnnpref.planning.outlook import outlook, summary
 from cnnpref.planning.plan import make_plan
+from cnnpref.planning.scoring import scoring_sections
 from cnnpref.planning.series import Batch, unescape
 from cnnpref.results.discard import discard_damaged
 
 try:
     settings = resolve_config(config, Path(["run", *workflow.configfiles][-1]).stem)
     plan = make_plan(settings, describe)
-    found = {name: published_weights(settings[name]) for name in plan.nets}
+    sections = {name: settings[name] for name in plan.nets} | scoring_sections(settings)
+    found = {name: published_weights(section) for name, section in sections.items()}
     weights = {name: file.path for name, file in found.items() if file}
 except UserError as error:
     sys.exit(f"cnnpref: {error}")
@@ -46,6 +50,7 @@ wildcard_constraints:
     layer="[^/]+",
     method="[^/-]+",
     key="[0-9a-f]{8}",
+    scoring="[0-9a-f]{8}",
     unit="[0-9]+",
     shard="[0-9]+-[0-9a-f]{8}",
 
@@ -78,6 +83,11 @@ def lost_units():
 def weights_for(series):
     """The files of published weights that a series needs."""
     return [str(weights[section]) for section in series.origin if section in weights]
+
+
+def weights_for_scores():
+    """The files of published weights that scores need."""
+    return [str(path) for name, path in weights.items() if name != "generator"]
 
 
 def folder_of(wildcards):
