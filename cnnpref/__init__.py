@@ -29,6 +29,7 @@ _PUBLIC = {
     "load_pycaffe": "cnnpref.nets.pycaffe",
     "load_torch": "cnnpref.nets.pytorch",
     "maximise": "cnnpref.maximisation",
+    "nature": "cnnpref.statistics.collect",
     "references": "cnnpref.statistics.collect",
     "resolve": "cnnpref.methods",
     "score": "cnnpref.scoring.score",
