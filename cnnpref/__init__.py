@@ -20,6 +20,7 @@ _PUBLIC = {
     "Judge": "cnnpref.scoring.others",
     "LayerReferences": "cnnpref.statistics.layer",
     "Moment": "cnnpref.ascent.task",
+    "Nature": "cnnpref.statistics.nature",
     "Net": "cnnpref.nets.net",
     "Objective": "cnnpref.ascent.objective",
     "Solution": "cnnpref.ascent.solution",

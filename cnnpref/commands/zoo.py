@@ -47,7 +47,7 @@ def _row(entry: Entry) -> tuple[str, ...]:
     help="Which ones of a model of torchvision, such as IMAGENET1K_V2.",
 )
 @click.option("--config", metavar="PATH|JSON", help="A config, whose nets' weights are fetched.")
-@click.option("--section", metavar="NAME", help="Only net, generator, judge or evaluate0 ... of it.")
+@click.option("--section", metavar="NAME", help="Only this, such as net.")
 def fetch(names: tuple[str, ...], weights: str, config: str | None, section: str | None) -> None:
     """Fetch published weights, or verify those that are on this machine.
 

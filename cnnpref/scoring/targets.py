@@ -56,9 +56,7 @@ class Targets:
         sign: 1; or -1: the lowest activations are wanted.
     """
 
-    def __init__(
-        self, net: Net, layer: str, position: Position = "center", sign: int = 1
-    ) -> None:
+    def __init__(self, net: Net, layer: str, position: Position = "center", sign: int = 1) -> None:
         self.net, self.layer, self.position, self.sign = net, layer, position, sign
         self.where = net.unit_map(layer)
         if position != "all":

@@ -93,7 +93,7 @@ def nature(
     frame = Frame(net.image_size, net.input_shape[0], resize)
     index, read = _index(images)
     pictures = first_pictures(frame, index.images, read)
-    return of_pictures(pictures, seen_sizes(net, layers or _with_units(net)))
+    return of_pictures(pictures, seen_sizes(net, layers or net.maps))
 
 
 def first_pictures(
