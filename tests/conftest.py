@@ -104,7 +104,7 @@ def finished_run(tiny_net: Path, tmp_path_factory: pytest.TempPathFactory) -> Pr
     made = Project(tmp_path_factory.mktemp("finished"), config)
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(made.folder)
-        for command in ("generate", "collect", "sheet", "gallery"):
+        for command in ("generate", "collect", "scores", "sheet", "gallery"):
             succeed(command, config)
     return made
 

@@ -53,7 +53,7 @@ def diversity(pictures: Bytes) -> float:
     x -= x.mean(1, keepdims=True)
     x /= np.sqrt((x**2).sum(1, keepdims=True)).clip(1e-9)  # a blank picture is like no other
     pairs = np.triu_indices(len(x), 1)
-    return float(1 - (x @ x.T)[pairs].mean())
+    return max(0.0, float(1 - (x @ x.T)[pairs].mean()))
 
 
 def iterations_95(trace: npt.NDArray[np.floating]) -> int | None:
