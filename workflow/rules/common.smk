@@ -50,7 +50,6 @@ wildcard_constraints:
     layer="[^/]+",
     method="[^/-]+",
     key="[0-9a-f]{8}",
-    scoring="[0-9a-f]{8}",
     unit="[0-9]+",
     shard="[0-9]+-[0-9a-f]{8}",
 

@@ -1,6 +1,6 @@
 # Scores of the pictures of each layer, then one table of all layers.
 
-part_of_scores = below(files.SCORES_PART.path)
+part_of_scores = below(files.SCORES_PART.path).replace("{scoring}", plan.scoring.key[:8])
 
 
 rule scores:
