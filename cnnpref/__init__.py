@@ -17,9 +17,11 @@ _PUBLIC = {
     "Generator": "cnnpref.ascent.variables",
     "InputSpace": "cnnpref.input_space",
     "LbfgsOptions": "cnnpref.methods",
+    "Judge": "cnnpref.scoring.others",
     "LayerReferences": "cnnpref.statistics.layer",
     "Moment": "cnnpref.ascent.task",
     "NaturalStatistics": "cnnpref.ascent.statistics",
+    "Nature": "cnnpref.statistics.nature",
     "Net": "cnnpref.nets.net",
     "Objective": "cnnpref.ascent.objective",
     "Solution": "cnnpref.ascent.solution",
@@ -29,8 +31,10 @@ _PUBLIC = {
     "load_pycaffe": "cnnpref.nets.pycaffe",
     "load_torch": "cnnpref.nets.pytorch",
     "maximise": "cnnpref.maximisation",
+    "nature": "cnnpref.statistics.collect",
     "references": "cnnpref.statistics.collect",
     "resolve": "cnnpref.methods",
+    "score": "cnnpref.scoring.score",
 }
 __all__ = ["__version__", *sorted(_PUBLIC)]
 

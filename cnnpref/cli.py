@@ -9,7 +9,7 @@ from typing import Any
 
 import click
 
-from cnnpref.commands import export, look, make, nets, references, runs, zoo
+from cnnpref.commands import export, look, make, nets, references, runs, scores, zoo
 from cnnpref.errors import UserError
 
 
@@ -38,6 +38,7 @@ for command in (
     *(make.generate, make.collect, make.sheet, make.pages, make.gallery, make.share),
     *(references.references, references.merge_references),
     *(references.reference_images, references.nature),
+    *(scores.scores, scores.join_scores),
     *(runs.plan, runs.check, runs.clean, export.export),
     *(nets.info, nets.act_range, zoo.nets, zoo.fetch),
     *(look.look, look.init),

@@ -107,7 +107,7 @@ def finished_run(tiny_net: Path, tmp_path_factory: pytest.TempPathFactory) -> Pr
     made = Project(tmp_path_factory.mktemp("finished"), config)
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(made.folder)
-        for command in ("generate", "collect", "sheet", "pages", "gallery", "share"):
+        for command in ("generate", "collect", "scores", "sheet", "pages", "gallery", "share"):
             succeed(command, config)
     return made
 

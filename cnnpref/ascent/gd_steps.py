@@ -92,6 +92,39 @@ def blur(sigma: Linear) -> Step:
     return lambda x, t, _rows: pixel_ops.blur(x, sigma(t))
 
 
+def fixed_contrast(mean: float, sd: float) -> Step:
+    """Images whose values have this mean and standard deviation; uniform ones are left uniform."""
+
+    def fixed(x: Tensor, _t: int, _rows: Rows) -> Tensor:
+        apart = x - per_row(x.flatten(1).mean(1), x)
+        spread = apart.flatten(1).square().mean(1).sqrt()
+        return apart * per_row(sd / torch.where(spread > 0, spread, 1), x) + mean
+
+    return fixed
+
+
+def fixed_norm(norm: float) -> Step:
+    """Images of this L2 norm; those of norm 0 stay as they are."""
+
+    def fixed(x: Tensor, _t: int, _rows: Rows) -> Tensor:
+        found = x.flatten(1).square().sum(1).sqrt()
+        return x * per_row(norm / torch.where(found > 0, found, norm), x)
+
+    return fixed
+
+
+def with_blurred_gradient(evaluate: Evaluate, sigma: float) -> Evaluate:
+    """The same evaluation, with the gradients of images blurred."""
+    if sigma <= 0:
+        return evaluate
+
+    def blurred(x: Tensor, rows: Sequence[int]) -> Evaluation:
+        found = evaluate(x, rows)
+        return found._replace(gradient=pixel_ops.blur(found.gradient, sigma))
+
+    return blurred
+
+
 def within(lower: Tensor, upper: Tensor) -> Step:
     """Variables stay within bounds."""
     return lambda x, _t, _rows: x.clamp(lower, upper)

@@ -6,6 +6,8 @@ from typing import TYPE_CHECKING
 
 import click
 
+from cnnpref.errors import UserError
+
 if TYPE_CHECKING:  # the zoo is read by the commands that need it
     from cnnpref.nets.section import Section
     from cnnpref.nets.zoo import Entry
@@ -45,7 +47,7 @@ def _row(entry: Entry) -> tuple[str, ...]:
     help="Which ones of a model of torchvision, such as IMAGENET1K_V2.",
 )
 @click.option("--config", metavar="PATH|JSON", help="A config, whose nets' weights are fetched.")
-@click.option("--section", type=click.Choice(["net", "generator"]), help="Only this one of it.")
+@click.option("--section", metavar="NAME", help="Only this, such as net.")
 def fetch(names: tuple[str, ...], weights: str, config: str | None, section: str | None) -> None:
     """Fetch published weights, or verify those that are on this machine.
 
@@ -77,6 +79,10 @@ def _by_config(config: str, only: str | None) -> list[tuple[str, Section]]:
     """The sections of a config by name."""
     from cnnpref.planning.config import read_config
     from cnnpref.planning.plan import sections
+    from cnnpref.planning.scoring import scoring_sections
 
     told = read_config(config)
-    return [(name, told[name]) for name in sections(told) if only in (None, name)]
+    found = {**{name: told[name] for name in sections(told)}, **scoring_sections(told)}
+    if only not in (None, *found):
+        raise UserError(f"--section: got {only!r}; allowed: {', '.join(found)}")
+    return [(name, section) for name, section in found.items() if only in (None, name)]

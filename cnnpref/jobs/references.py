@@ -5,14 +5,11 @@ from __future__ import annotations
 import logging
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack
-from itertools import islice
 from pathlib import Path
 
 from cnnpref.atomic import replacing
 from cnnpref.errors import UserError
-from cnnpref.geometry import Box
 from cnnpref.images.index import Image, read_images
-from cnnpref.images.pictures import Bytes
 from cnnpref.nets import Net
 from cnnpref.planning.files import IMAGES, NATURE, REFERENCE, SHARD
 from cnnpref.planning.plan import Plan
@@ -26,10 +23,16 @@ from cnnpref.results.reference_file import (
     write_nature,
     write_shard,
 )
-from cnnpref.statistics.collect import none_readable, show_images, tally_images
+from cnnpref.statistics.collect import (
+    first_pictures,
+    none_readable,
+    seen_sizes,
+    show_images,
+    tally_images,
+)
 from cnnpref.statistics.crops import Place, by_image, cut, with_boxes, with_crops
 from cnnpref.statistics.layer import Known, LayerReferences, merge
-from cnnpref.statistics.nature import MOST, nature
+from cnnpref.statistics.nature import nature
 
 log = logging.getLogger("cnnpref")
 
@@ -79,23 +82,10 @@ def measure_nature(plan: Plan, wanted: References, net: Net) -> None:
     Raises:
         UserError: fewer than 2 can be read, or the operating system refused to write.
     """
-    fields = [net.receptive_field(layer) for layer in wanted.layers]
-    sizes = {_size(box) for box in fields} - {(0, 0)} | {wanted.frame.size}
-    found = nature(islice(_in_order(wanted), MOST), sizes)
+    found = nature(
+        first_pictures(wanted.frame, wanted.index.images), seen_sizes(net, wanted.layers)
+    )
     write_nature(plan.path(NATURE), wanted.images_key, wanted.digest, found)
-
-
-def _size(box: Box) -> tuple[int, int]:
-    return box[2] - box[0], box[3] - box[1]
-
-
-def _in_order(wanted: References) -> Iterator[tuple[str, Bytes]]:
-    """Digests and pictures of the images that can be read, by digest."""
-    images = wanted.index.images
-    for first in range(0, len(images), MOST):
-        several = images[first : first + MOST]
-        shown = dict(show_images(wanted.frame, read_images(several), {}))
-        yield from ((image.sha256, shown[image]) for image in several if image in shown)
 
 
 def merge_shards(plan: Plan, wanted: References, net: Net) -> None:

@@ -38,6 +38,10 @@ _TV = "penalty on the total variation of the image"
 _EXTREME = "clip this share of the extreme values, every so many iterations"
 _NORM = "zero this share of the pixels, those of the smallest norm, every so many iterations"
 _CONTRIBUTION = "the same by the norm of pixel × gradient"
+_CONTRAST = (
+    "after each iteration, give the values of the image, in the space of the net's input, this mean"
+    " and this standard deviation; with `fixed_sd: 0` neither"
+)
 _SIGMA, _EVERY = Number(0, 1000), Whole(1)
 
 
@@ -97,6 +101,21 @@ class GdOptions(DescentOptions):
         "keep how much each pixel mattered, as `spectral` and `maco` do; the image is the same",
         neutral=False,
     )
+    gradient_blur: float = option(
+        0.0,
+        _SIGMA,
+        "Gaussian blur of the gradient, its standard deviation in pixels; 0 is none",
+        neutral=0.0,
+    )
+    fixed_mean: float = option(0.0, NUMBER, _CONTRAST, neutral=0.0)
+    fixed_sd: float = option(0.0, Number(0, 1e30), _CONTRAST, neutral=0.0)
+    fixed_norm: float = option(
+        0.0,
+        Number(0, 1e30),
+        "after each iteration, and after the contrast, scale the image to this L2 norm, in the"
+        " space of the net's input; 0 is any norm",
+        neutral=0.0,
+    )
 
 
 _LOWER: dict[str, Any] = {
@@ -105,6 +124,13 @@ _LOWER: dict[str, Any] = {
     **{"jitter_size": 4, "clip_small_norm": True, "clip_small_norm_every": 1},
     **{"clip_small_contribution": True, "clip_small_contribution_every": 1},
 }
+# Most exciting images as neuroscience makes them (Walker et al. 2019; sinzlab/mei), in numbers the
+# baseline of Pierzchlewicz et al. 2023: plain steps, a blurred gradient, a fixed norm.
+_MEI: dict[str, Any] = {
+    **{"iter_n": 1000, "lr_start": 10.0, "lr_end": 10.0, "momentum_start": 0.0},
+    **{"momentum_end": 0.0, "decay_start": 0.0, "decay_end": 0.0, "grad_normalize": False},
+    **{"image_jitter": False, "image_blur": False, "gradient_blur": 1.0, "fixed_norm": 25.0},
+}
 
 
 class Gd(Descent[GdOptions]):
@@ -112,7 +138,12 @@ class Gd(Descent[GdOptions]):
 
     name = "gd"
     options = GdOptions
-    presets = {"lower": _LOWER, "higher": {**_LOWER, "jitter_size": 32}, "reference": ONE_START}  # noqa: RUF012
+    presets = {  # noqa: RUF012
+        "lower": _LOWER,
+        "higher": {**_LOWER, "jitter_size": 32},
+        "reference": ONE_START,
+        "mei": _MEI,
+    }
     shows_update = True
 
     def initial(self, options: GdOptions) -> tuple[float, float, float] | None:
@@ -131,9 +162,10 @@ class Gd(Descent[GdOptions]):
         scales = task.noise_norms() / 2
         x = task.start()
         steps = _steps(options, task, scales.to(x))
+        evaluate = gd_steps.with_blurred_gradient(task.evaluate, options.gradient_blur)
         if not options.importance:
-            return descended(options, task.evaluate, task, x, steps, options.grad_normalize)
-        sensed = gd_steps.Sensed(task.evaluate, steps.unshift)
+            return descended(options, evaluate, task, x, steps, options.grad_normalize)
+        sensed = gd_steps.Sensed(evaluate, steps.unshift)
         found = descended(options, sensed, task, x, steps, options.grad_normalize)
         canvas = task.variables.canvas  # type: ignore[attr-defined]
         task.importance = sensed.sensitivity.importance(canvas, task.net.image_size)
@@ -156,11 +188,14 @@ def _steps(o: GdOptions, task: Task, scales: Tensor) -> Steps:
         moved = gd_steps.jitter(o.jitter_size, o.iter_n, task.draws, scales.device)
     decay = gd_steps.decay(schedule(o, "decay"))
     blur = gd_steps.blur(schedule(o, "sigma"))
+    finish = [decay, blur] if o.image_blur else [decay]
+    finish += [gd_steps.fixed_contrast(o.fixed_mean, o.fixed_sd)] if o.fixed_sd else []
+    finish += [gd_steps.fixed_norm(o.fixed_norm)] if o.fixed_norm else []
     return Steps(
         **moved,
         penalties=_penalties(o, scales),
         edits=_clips(o),
-        finish=[decay, blur] if o.image_blur else [decay],
+        finish=finish,
         unshift_newest=o.unshift_momentum,
     )
 

@@ -40,6 +40,7 @@ DEFAULTS: Config = {
     "options": {},
     "sheets": {},
     "keep_frames": 0,
+    "evaluate": [],
 }
 REFERENCES: Config = {"top": 9, "store": "crops", "resize": None, "shard": 500}
 
@@ -83,14 +84,22 @@ def resolve_config(raw: Mapping[str, Any], name: str) -> Config:
         _expand_labels(f"layers.{layer}.", settings or {})
     if Path(config["results"]).is_file():
         raise UserError(f"config: results: {config['results']!r} is a file; name a folder")
-    for section in ("net", "generator"):
-        if section in config:
-            paths = {key: value for key, value in config[section].items() if _is_path(key, value)}
-            expanded = {key: _expand(f"{section}.{key}", path) for key, path in paths.items()}
-            config[section] = {**config[section], **expanded}
+    for name in ("net", "generator", "judge"):
+        if name in config:
+            config[name] = _expand_net(name, config[name])
+    nets = enumerate(config["evaluate"])
+    config["evaluate"] = [_expand_net(f"evaluate.{number}", net) for number, net in nets]
+    if "judge" in config:
+        _expand_labels("judge.", config["judge"])
     if "references" in config:
         config["references"] = _references(config["references"])
     return config
+
+
+def _expand_net(place: str, section: Config) -> Config:
+    """The section of a net, with its paths expanded."""
+    paths = {key: value for key, value in section.items() if _is_path(key, value)}
+    return {**section, **{key: _expand(f"{place}.{key}", path) for key, path in paths.items()}}
 
 
 def _expand_labels(place: str, section: Config) -> None:

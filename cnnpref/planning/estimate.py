@@ -116,6 +116,27 @@ def reference_minutes(plan: Plan) -> int:
     return _round_up((START + images * each) / 60, 10)
 
 
+def score_memory_mb(plan: Plan) -> int:
+    """What to reserve for a job that scores the pictures of a layer, in MB."""
+    values = sum(_PASS * FLOAT * sum(map(prod, net.layers.values())) for net in _scoring(plan))
+    weights = 2 * FLOAT * sum(sum(net.weights.values()) for net in _scoring(plan))
+    return _round_up((PROGRAM + weights + values) / 1e6)
+
+
+def score_minutes(plan: Plan, layer: str) -> int:
+    """What to reserve for such a job on one CPU core, in minutes."""
+    series = plan.select(layer)
+    passes = sum(_products(net, list(net.layers)) for net in _scoring(plan))
+    pictures = sum(_PASS * ceil(len(each.units) / _PASS) for each in series)
+    changed = 9 if plan.references else 1  # a picture as it is, and 8 times changed
+    return _round_up((START + pictures * changed * 2 * passes / PACE) / 60, 10)
+
+
+def _scoring(plan: Plan) -> Iterator[NetDescription]:
+    """The net, and those that only score."""
+    yield from (plan.nets["net"], *plan.scoring.nets)
+
+
 def _parts(plan: Plan, series: Series) -> Iterator[tuple[NetDescription, list[str]]]:
     """The nets that make a unit's activation, with the layers that matter.
 

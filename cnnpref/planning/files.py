@@ -21,8 +21,8 @@ class Kind:
     Attributes:
         name: in the singular, as `check` counts them.
         path: below the run's folder, a pattern with `{unit}`, `{page}` (of a sheet), `{fields}` of
-            `Series.fields`, and `{images}` and `{shard}` of references: there is a file for each
-            value that these take.
+            `Series.fields`, `{images}` and `{shard}` of references, and `{scoring}`, the key of how
+            pictures are scored: there is a file for each value that these take.
         on_request: whether there are such files only where the config asks for PDFs.
     """
 
@@ -69,6 +69,21 @@ class File:
     series: Series | None
 
 
+@dataclass(frozen=True)
+class Extent:
+    """What a config asks for beside series.
+
+    Attributes:
+        sheets: which say how many pages there are.
+        references: where there are none, nor are there files about them.
+        scoring: key of how pictures are scored.
+    """
+
+    sheets: SheetOptions
+    references: References | None
+    scoring: str
+
+
 UNITS = "units/{layer}/{method}-{key}"  # the folder of a series
 UNIT = Kind("unit file", UNITS + "/{unit}.h5")
 LAYER = Kind("layer file", "layers/{layer}.h5")
@@ -76,7 +91,6 @@ LAYER_SHEET = Kind("sheet", "sheets/{layer}{page}.png")
 METHOD_SHEET = Kind("sheet", "sheets/{layer}/{name}{page}.png")
 LAYER_PDF = Kind("sheet", "sheets/{layer}.pdf", on_request=True)
 METHOD_PDF = Kind("sheet", "sheets/{layer}/{name}.pdf", on_request=True)
-SCORES = Kind("scores", "scores/{layer}.parquet")  # read where it is there
 PAGE = Kind("gallery file", "pages/{layer}.html")
 MANIFEST = Kind("gallery file", "pictures/{layer}/manifest.json")  # of all that a layer's job wrote
 UNIT_PAGE = Kind("page of a unit", "units/{layer}/{unit}.html")
@@ -94,18 +108,24 @@ IMAGES = Kind("list of images", "references/images-{images}.tsv")
 NATURE = Kind("reference file", "references/nature.h5")
 SHARD = Kind("reference shard", "references/shards/{shard}.h5")
 REFERENCE = Kind("reference file", "references/{layer}.h5")
+# Tables of scores; a part has what was computed so far, and outlives a job that is killed.
+SCORES_PART = Kind("part of scores", "scores/parts/{layer}-{scoring}.parquet")
+SCORES = Kind("table of scores", "scores/{layer}.parquet")
+ALL_SCORES = Kind("table of scores", "scores.csv")
 
 GENERATE = Rule("logs/generate/{layer}/{method}-{key}/{unit}.log", (), (UNIT,))
 COLLECT = Rule("logs/collect/{layer}.log", (UNIT,), (LAYER,))
 _PNGS, _PDFS = (LAYER_SHEET, METHOD_SHEET), (LAYER_PDF, METHOD_PDF)
-SHEETS = Rule("logs/sheets/{layer}.log", (LAYER,), (*_PNGS, *_PDFS))
+SHEETS = Rule("logs/sheets/{layer}.log", (LAYER, SCORES), (*_PNGS, *_PDFS))
 LIST_IMAGES = Rule("logs/references/images.log", (), (IMAGES,))
 MEASURE_NATURE = Rule("logs/references/nature.log", (IMAGES,), (NATURE,))
 TALLY = Rule("logs/references/shards/{shard}.log", (), (SHARD,))
 MERGE = Rule("logs/references/merge.log", (SHARD,), (REFERENCE,))
+SCORE = Rule("logs/scores/{layer}.log", (LAYER, REFERENCE, NATURE), (SCORES_PART, SCORES))
+JOIN_SCORES = Rule("logs/scores.log", (SCORES,), (ALL_SCORES,))
 PAGES = Rule(
     "logs/pages/{layer}.log",
-    (LAYER, REFERENCE),
+    (LAYER, REFERENCE, SCORES),
     (PAGE, MANIFEST),
     (UNIT_PAGE, PNG, TILES, NATURAL),
 )
@@ -113,49 +133,44 @@ GALLERY = Rule("logs/gallery.log", (PAGE, MANIFEST), (INDEX, LAYERS, *ASSETS))
 SHARING = Rule("logs/share.log", (PAGE, MANIFEST, INDEX, LAYERS, *ASSETS), (SHARE,))
 REFERENCE_RULES = (LIST_IMAGES, MEASURE_NATURE, TALLY, MERGE)
 # Each after those that make what it reads.
-RULES = (*REFERENCE_RULES, GENERATE, COLLECT, SHEETS, PAGES, GALLERY, SHARING)
+RULES = (
+    *(*REFERENCE_RULES, GENERATE, COLLECT, SCORE, JOIN_SCORES),
+    *(SHEETS, PAGES, GALLERY, SHARING),
+)
 KINDS = tuple(kind for rule in RULES for kind in rule.makes)
 FETCH_LOG = "logs/fetch/{weights}.log"  # of the rule that makes no file of the run
 
 
-def list_files(
-    folder: Path,
-    series: Sequence[Series],
-    sheets: SheetOptions,
-    references: References | None = None,
-) -> Iterator[File]:
+def list_files(folder: Path, series: Sequence[Series], extent: Extent) -> Iterator[File]:
     """Every file of a run, each after those that it is made of.
 
     Args:
         folder: of the run.
         series: all of the run, layer by layer.
-        sheets: the config's, which say how many pages there are.
-        references: of the run.
+        extent: what else the config asks for.
     """
     layers = dict.fromkeys(each.layer for each in series)
     by_layer = [[each for each in series if each.layer == layer] for layer in layers]
     for rule in RULES:
         for job in by_layer if "{layer}" in rule.log else [series]:
-            read = (expand(folder, kind, job, sheets, references) for kind in rule.reads)
+            read = (expand(folder, kind, job, extent) for kind in rule.reads)
             made_of = tuple(path for paths in read for path in paths)
             for kind in rule.makes:
-                found = expand(folder, kind, job, sheets, references)
+                found = expand(folder, kind, job, extent)
                 for path, (layer, each) in found.items():
                     yield File(path, kind, made_of, layer, each)
 
 
-def list_left(folder: Path, series: Sequence[Series]) -> Iterator[Path]:
+def list_left(folder: Path, series: Sequence[Series], extent: Extent) -> Iterator[Path]:
     """The files and folders that jobs of a run leave beside those that Snakemake knows."""
     for kind in (kind for rule in RULES for kind in rule.leaves):
-        yield from _expand(folder, kind.path, series)
+        yield from _expand(folder, kind.path, series, extent)
 
 
-def list_logs(
-    folder: Path, series: Sequence[Series], references: References | None = None
-) -> Iterator[Path]:
+def list_logs(folder: Path, series: Sequence[Series], extent: Extent) -> Iterator[Path]:
     """The logs of a run's jobs; where their names also depend on the batches, the folders."""
     for rule in RULES:
-        yield from _expand(folder, rule.log.partition("/{unit}")[0], series, references)
+        yield from _expand(folder, rule.log.partition("/{unit}")[0], series, extent)
     yield folder / FETCH_LOG.partition("/{weights}")[0]
 
 
@@ -167,8 +182,7 @@ def expand(
     folder: Path,
     kind: Kind,
     series: Sequence[Series],
-    sheets: SheetOptions,
-    references: References | None = None,
+    extent: Extent,
 ) -> Found:
     """The files of a kind.
 
@@ -176,18 +190,17 @@ def expand(
         folder: of the run.
         kind: of file.
         series: for these: all of the layers that they are of.
-        sheets: the config's.
-        references: and for these; where there are none, nor are there files about them.
+        extent: what else the config asks for.
     """
-    if kind.on_request and not sheets.pdf:
+    if kind.on_request and not extent.sheets.pdf:
         return {}
     if "{page}" not in kind.path:
-        return _expand(folder, kind.path, series, references)
+        return _expand(folder, kind.path, series, extent)
     found: Found = {}
     for mates in _sharing(series, "{name}" not in kind.path):
         units = len(set().union(*(each.units for each in mates)))
-        for page in range(1, sheets.pages(units, len(mates)) + 1):
-            found |= _expand(folder, kind.path.replace("{page}", page_mark(page)), mates)
+        for page in range(1, extent.sheets.pages(units, len(mates)) + 1):
+            found |= _expand(folder, kind.path.replace("{page}", page_mark(page)), mates, extent)
     return found
 
 
@@ -199,17 +212,16 @@ def _sharing(series: Sequence[Series], is_of_layer: bool) -> Iterable[list[Serie
     return found.values()
 
 
-def _expand(
-    folder: Path, pattern: str, series: Sequence[Series], references: References | None = None
-) -> Found:
-    if "references" in Path(pattern).parts and not references:
+def _expand(folder: Path, pattern: str, series: Sequence[Series], extent: Extent) -> Found:
+    if "references" in Path(pattern).parts and not extent.references:
         return {}
     found: Found = {}
     for each in series:
         layer = each.layer if "{layer}" in pattern else None
         whose = each if "{name}" in pattern or "{key}" in pattern else None
-        for fields in _fields(pattern, each, references):
-            found.setdefault(folder / pattern.format(**fields), (layer, whose))
+        for fields in _fields(pattern, each, extent.references):
+            path = pattern.format(**fields, scoring=extent.scoring[:8])
+            found.setdefault(folder / path, (layer, whose))
     return found
 
 

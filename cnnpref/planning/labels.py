@@ -41,7 +41,7 @@ def layer_labels(
         UserError: a file cannot be read; there are more or fewer labels than units.
     """
     own = config.get("labels")
-    labels = _clean(net.labels) if own is None else _read("labels", own)
+    labels = _clean(net.labels) if own is None else read_labels("labels", own)
     last = _last_layers(net, counts, len(labels)) if labels else []
     if own is not None and not last:
         layer = next(reversed(list(counts)), None)
@@ -58,7 +58,9 @@ def layer_labels(
 def _named(layers: Mapping[str, Mapping[str, Any]], counts: Mapping[str, int]) -> dict[str, Labels]:
     """The labels that the config gives for single layers."""
     sources = {layer: each["labels"] for layer, each in layers.items() if "labels" in each}
-    found = {layer: _read(f"layers.{layer}.labels", source) for layer, source in sources.items()}
+    found = {
+        layer: read_labels(f"layers.{layer}.labels", source) for layer, source in sources.items()
+    }
     for layer, labels in found.items():
         if len(labels) != counts[layer]:
             raise UserError(
@@ -83,7 +85,7 @@ def _last_layers(net: NetDescription, counts: Mapping[str, int], count: int) -> 
     return found
 
 
-def _read(key: str, source: str | Sequence[str]) -> Labels:
+def read_labels(key: str, source: str | Sequence[str]) -> Labels:
     """The labels of a text file, one a line, or of a list."""
     if not isinstance(source, str):
         if sum(map(len, source)) > LONGEST:

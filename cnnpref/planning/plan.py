@@ -2,31 +2,28 @@
 
 from __future__ import annotations
 
-import json
 import warnings
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
-from hashlib import sha256
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from cnnpref.errors import UserError, suggest
-from cnnpref.methods import METHODS, Options, find_method, keyed, resolve
+from cnnpref.methods import METHODS, find_method
 from cnnpref.planning.config import Config
-from cnnpref.planning.files import UNITS, File, Kind, expand, list_files, list_logs
-from cnnpref.planning.labels import Labels, layer_labels
+from cnnpref.planning.expansion import folder_of, make_series
+from cnnpref.planning.files import Extent, File, Kind, expand, list_files, list_left, list_logs
+from cnnpref.planning.labels import layer_labels
 from cnnpref.planning.references import References, plan_references
-from cnnpref.planning.selection import MOST, select_position, select_units
+from cnnpref.planning.scoring import Scored, Scoring, plan_scoring
+from cnnpref.planning.selection import MOST, select_units
 from cnnpref.planning.series import Batch, Origin, Series, escape
 from cnnpref.planning.sheets import SheetOptions, page_mark
 from cnnpref.unit_map import no_layer
 
 if TYPE_CHECKING:  # a plan is made without PyTorch
     from cnnpref.nets import NetDescription
-
-# Part of every key. Raise it when the same config gives other images or other unit files.
-RESULTS_VERSION = 2
 
 _SHOWN = 5  # names of layers in a message
 
@@ -44,22 +41,28 @@ class Plan:
         series: layer by layer.
         nets: what there is to know of the sections `net` and, if a method needs it, `generator`.
         references: the reference images, if the config has any.
+        scoring: how the pictures are scored.
     """
 
     config: Config
     series: tuple[Series, ...]
     nets: Mapping[str, NetDescription]
     references: References | None = None
+    scoring: Scoring = field(default_factory=Scoring)
 
     @cached_property
     def folder(self) -> Path:
         """The run's folder, `<results>/<run>`."""
-        return _folder(self.config)
+        return folder_of(self.config)
 
     @cached_property
     def sheets(self) -> SheetOptions:
         """How contact sheets look."""
         return SheetOptions.of(self.config.get("sheets", {}))
+
+    @cached_property
+    def _extent(self) -> Extent:
+        return Extent(self.sheets, self.references, self.scoring.key)
 
     @cached_property
     def layers(self) -> tuple[str, ...]:
@@ -93,12 +96,12 @@ class Plan:
 
     def files(self) -> Iterator[File]:
         """Every file of the run, each after those that it is made of."""
-        return list_files(self.folder, self.series, self.sheets, self.references)
+        return list_files(self.folder, self.series, self._extent)
 
     def paths(self, kinds: Iterable[Kind], layer: str | None = None) -> list[Path]:
         """The files of these kinds, of a layer or (None) of the run."""
         series = self.select(layer)
-        found = (expand(self.folder, kind, series, self.sheets, self.references) for kind in kinds)
+        found = (expand(self.folder, kind, series, self._extent) for kind in kinds)
         return [path for paths in found for path in paths]
 
     def path(
@@ -106,7 +109,7 @@ class Plan:
     ) -> Path:
         """The file of a kind, of a layer, method's name, page, unit where it has one for each."""
         fields = {"layer": escape(layer), "name": name, "page": page_mark(page), "unit": unit}
-        return self.folder / kind.path.format(**fields)
+        return self.folder / kind.path.format(**fields, scoring=self.scoring.key[:8])
 
     def label_files(self, layer: str) -> list[str]:
         """The text file that names a layer's units, if there is one."""
@@ -115,13 +118,13 @@ class Plan:
         is_labelled = any(each.labels for each in self.select(layer))
         return [source] if is_labelled and isinstance(source, str) else []
 
+    def left(self) -> Iterator[Path]:
+        """The files and folders that jobs leave beside those that Snakemake knows."""
+        return list_left(self.folder, self.series, self._extent)
+
     def logs(self) -> Iterator[Path]:
         """The logs of the run's jobs, or the folders of those that have one for each batch."""
-        return list_logs(self.folder, self.series, self.references)
-
-
-def _folder(config: Config) -> Path:
-    return Path(config["results"], config["run"])
+        return list_logs(self.folder, self.series, self._extent)
 
 
 def make_plan(config: Config, describe: Describe) -> Plan:
@@ -152,7 +155,7 @@ def make_plan(config: Config, describe: Describe) -> Plan:
     references = plan_references(config, net, {**config["net"], **net.sha256}, shapes)
     statistics = references.digest if references else ""
     series = tuple(
-        _series(
+        make_series(
             config,
             net,
             layer,
@@ -168,7 +171,10 @@ def make_plan(config: Config, describe: Describe) -> Plan:
         for method, origin in origins.items()
         for seed in range(config["seed"], config["seed"] + config["seeds"])
     )
-    return Plan(config, series, nets, references)
+    firsts = {each.layer: each for each in reversed(series)}
+    scored = {name: Scored(net.maps[name], firsts[name].position, labels[name]) for name in layers}
+    scoring = plan_scoring(config, describe, scored, references)
+    return Plan(config, series, nets, references, scoring)
 
 
 def _check_number(config: Config, units: int) -> None:
@@ -246,75 +252,6 @@ def _left_out(refused: Sequence[str]) -> str:
         f"layers: all leaves out what cannot be computed: {', '.join(shown)}{more};"
         " 'cnnpref info' says why"
     )
-
-
-def _series(
-    config: Config,
-    net: NetDescription,
-    layer: str,
-    settings: Mapping[str, Any],
-    units: tuple[int, ...],
-    labels: Labels,
-    method: str,
-    origin: Origin,
-    seed: int,
-    statistics: str,
-) -> Series:
-    where = net.maps[layer]
-    position = select_position(layer, where, settings.get("position", "center"))
-    sign = settings.get("sign", 1)
-    default = METHODS[method].default_preset(where.units_first, position)
-    preset = _preset(config, layer, settings.get("preset"), method) or default
-    chosen = _options(config, layer, settings, method, preset)
-    digest = _digest(
-        origin=origin,
-        layer=layer,
-        method=method,
-        position=position,
-        options=keyed(chosen),
-        seed=seed,
-        **({"axis": where.axis} if where.axis else {}),
-        **({"sign": sign} if sign != 1 else {}),  # it came later than the first results
-        **({"statistics": statistics} if statistics else {}),
-    )
-    folder = _folder(config) / UNITS.format(layer=escape(layer), method=method, key=digest[:8])
-    name = method if seed == config["seed"] else f"{method}-seed{seed}"
-    return Series(
-        *(layer, method, name, units, position, chosen, seed, origin, digest, folder, labels, sign),
-        statistics=statistics,
-        keep_frames=config["keep_frames"],
-    )
-
-
-def _preset(config: Config, layer: str, preset: str | None, method: str) -> str | None:
-    """The preset of a layer, if that method has it.
-
-    Raises:
-        UserError: no method of the config has it.
-    """
-    has = [name for name in config["methods"] if preset in METHODS[name].presets]
-    if preset and not has:
-        known = list(dict.fromkeys(p for name in config["methods"] for p in METHODS[name].presets))
-        raise UserError(
-            f"config: layers.{layer}.preset: no method of {', '.join(config['methods'])} has the"
-            f" preset {preset!r}{suggest(preset, known)}; known are: {', '.join(known)}"
-        )
-    return preset if method in has else None
-
-
-def _options(
-    config: Config, layer: str, settings: Mapping[str, Any], method: str, preset: str
-) -> Options:
-    overrides = {**config["options"].get(method, {}), **settings.get("options", {}).get(method, {})}
-    try:
-        return resolve(method, preset, overrides)
-    except UserError as error:
-        raise UserError(f"config: {method} of layer {layer!r}: {error}") from None
-
-
-def _digest(**everything: Any) -> str:
-    text = json.dumps({"version": RESULTS_VERSION, **everything}, sort_keys=True)
-    return sha256(text.encode()).hexdigest()
 
 
 def _require(kind: str, name: str | None, allowed: Iterable[str]) -> None:

@@ -11,7 +11,17 @@ from pathlib import Path
 from PIL import Image
 
 from cnnpref.errors import UserError
-from cnnpref.planning.files import INDEX, LAYER, MANIFEST, NATURE, REFERENCE, SHARD, UNIT, File
+from cnnpref.planning.files import (
+    INDEX,
+    LAYER,
+    MANIFEST,
+    NATURE,
+    REFERENCE,
+    SCORES_PART,
+    SHARD,
+    UNIT,
+    File,
+)
 from cnnpref.planning.plan import Plan
 from cnnpref.planning.series import Series
 from cnnpref.results.layer_file import open_layer
@@ -21,6 +31,7 @@ from cnnpref.results.reference_file import (
     SHARD_FORMAT,
     reference_fault,
 )
+from cnnpref.results.score_file import columns, part_columns, read_table
 from cnnpref.results.unit_file import check_unit
 
 
@@ -78,6 +89,8 @@ def _content_fault(plan: Plan, file: File) -> _Found:
         return _reference_fault(plan, file)
     if file.kind == MANIFEST:
         return _manifest_fault(plan, file.path)
+    if file.path.suffix == ".parquet":
+        return _score_fault(plan, file)
     return _SHOWN_FAULTS.get(file.path.suffix, _text_fault)(file.path)
 
 
@@ -126,6 +139,20 @@ def _layer_fault(path: Path, series: Sequence[Series]) -> _Found:
         return State.STALE, f"of other units or options of {', '.join(other)}"
     is_labelled = labels == {name: [row.label for row in each] for name, each in rows.items()}
     return None if is_labelled else (State.STALE, _OTHER_LABELS)
+
+
+def _score_fault(plan: Plan, file: File) -> _Found:
+    """A part keeps rows of former units; a table has those that are wanted."""
+    held_out = len(plan.scoring.held_out)
+    is_part = file.kind == SCORES_PART
+    try:
+        table = read_table(file.path, part_columns(held_out) if is_part else columns(held_out))
+    except UserError:
+        return State.DAMAGED, "no table of scores with the wanted columns"
+    wanted = [(s.fields["key"], unit) for s in plan.select(file.layer) for unit in s.units]
+    if not is_part and list(zip(table["key"], table["unit"], strict=True)) != wanted:
+        return State.STALE, "of other units or options"
+    return None
 
 
 def _png_fault(path: Path) -> _Found:
@@ -179,7 +206,17 @@ def _pdf_fault(path: Path) -> _Found:
     return None if whole else (State.DAMAGED, "not a complete PDF")
 
 
+def _csv_fault(path: Path) -> _Found:
+    """Written whole or not at all; that it begins as it should is all that is looked at."""
+    try:
+        whole = path.read_text("utf-8").startswith("layer,unit,")
+    except (OSError, UnicodeDecodeError):
+        whole = False
+    return None if whole else (State.DAMAGED, "no table of scores")
+
+
 _SHOWN_FAULTS: dict[str, Callable[[Path], _Found]] = {
+    ".csv": _csv_fault,
     ".png": _png_fault,
     ".pdf": _pdf_fault,
     ".html": _page_fault,

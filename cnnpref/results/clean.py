@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from cnnpref.errors import UserError
-from cnnpref.planning.files import KINDS, RULES, list_left
+from cnnpref.planning.files import KINDS, RULES
 from cnnpref.planning.plan import Plan
 
 # Only such files in these folders of a run are looked at.
@@ -94,5 +94,5 @@ def _is_ours(path: Path) -> bool:
 def _asked(plan: Plan) -> Iterator[Path]:
     """The files of a plan, and the logs of its jobs or, where each has many, their folders."""
     yield from (file.path for file in plan.files())
-    yield from list_left(plan.folder, plan.series)
+    yield from plan.left()
     yield from plan.logs()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import replace
+from itertools import islice
 from os import PathLike, fspath
 from typing import Any
 
@@ -20,6 +21,8 @@ from cnnpref.nets.net import Net
 from cnnpref.statistics.crops import by_image, cut, with_boxes, with_crops
 from cnnpref.statistics.exact import LARGEST
 from cnnpref.statistics.layer import Known, LayerReferences, merge
+from cnnpref.statistics.nature import MOST, Nature, Size
+from cnnpref.statistics.nature import nature as of_pictures
 from cnnpref.statistics.tally import Part, Tally
 
 # Images of a pass. Always so many, if need be with copies: kernels sum in an order that depends on
@@ -67,6 +70,51 @@ def references(
         layer: merge(layer, shapes[layer], [part], known, top) for layer, part in parts.items()
     }
     return _with_crops(net, frame, found, shown, read)
+
+
+def nature(
+    net: Net,
+    images: Places | npt.NDArray[Any],
+    layers: Iterable[str] | None = None,
+    *,
+    resize: int | tuple[int, int] | None = None,
+) -> Nature:
+    """What the pixels of reference images are like, as the net is shown them.
+
+    Args:
+        net: the network.
+        images: as for `references`; no more than 1,000 are looked at, a choice by their digests.
+        layers: whose units see parts of the image of sizes that count; None is all that have units.
+        resize: as for `references`.
+
+    Raises:
+        UserError: fewer than two images can be read.
+    """
+    frame = Frame(net.image_size, net.input_shape[0], resize)
+    index, read = _index(images)
+    pictures = first_pictures(frame, index.images, read)
+    return of_pictures(pictures, seen_sizes(net, layers or net.maps))
+
+
+def first_pictures(
+    frame: Frame, images: Sequence[Image], read: Read = read_images
+) -> Iterator[tuple[str, Bytes]]:
+    """Digests and pictures of the first images by digest, up to 1,000, that can be read."""
+    return islice(_in_order(frame, images, read), MOST)
+
+
+def _in_order(frame: Frame, images: Sequence[Image], read: Read) -> Iterator[tuple[str, Bytes]]:
+    for first in range(0, len(images), MOST):
+        several = images[first : first + MOST]
+        shown = dict(show_images(frame, read(several), {}))
+        yield from ((image.sha256, shown[image]) for image in several if image in shown)
+
+
+def seen_sizes(net: Net, layers: Iterable[str]) -> set[Size]:
+    """(h, w) of what the units in the middle of layers see, and of the whole image."""
+    boxes = (net.receptive_field(layer) for layer in layers)
+    seen = {(bottom - top, right - left) for top, left, bottom, right in boxes}
+    return (seen - {(0, 0)}) | {net.image_size}
 
 
 def none_readable(known: Known) -> str:

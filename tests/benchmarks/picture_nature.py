@@ -10,13 +10,14 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
+from cnnpref.scoring.likeness import spectrum
+from cnnpref.statistics.nature import colour_moments, frechet, log_power
+
 Bytes = npt.NDArray[np.uint8]
 Floats = npt.NDArray[np.float64]
 
 BATCH = 32
 PLACES = 64  # of a map, drawn from each reference for the median
-BANDS = 10  # of spatial frequency, from one period in the picture to the finest
-LUMA = (0.299, 0.587, 0.114)
 
 
 def batches(pictures: Bytes, size: int = BATCH) -> Iterator[tuple[int, Bytes]]:
@@ -95,27 +96,12 @@ class Spectrum:
 
     @classmethod
     def of(cls, references: Bytes) -> Spectrum:
-        power = np.concatenate([log_power(batch) for _, batch in batches(references)])
+        power = np.stack([log_power(picture) for picture in references])
         return cls(power.mean(0), power.std(0))
 
     def score(self, pictures: Bytes) -> Floats:
         """How far from the references, in their standard deviations: RMS over bands."""
-        return np.sqrt((((log_power(pictures) - self.mean) / self.sd) ** 2).mean(1))
-
-
-def log_power(pictures: Bytes) -> Floats:
-    """log10 of the mean power in log-spaced bands of frequency: grey, Hann window, (N, bands)."""
-    grey = pictures @ np.array(LUMA)
-    height, width = grey.shape[1:]
-    window = np.hanning(height + 2)[1:-1, None] * np.hanning(width + 2)[None, 1:-1]
-    mean = (grey * window).sum((1, 2), keepdims=True) / window.sum()
-    power = np.abs(np.fft.fft2((grey - mean) * window)) ** 2 / (window**2).sum()
-    f = np.hypot(np.fft.fftfreq(height)[:, None], np.fft.fftfreq(width)[None])
-    edges = np.geomspace(1 / max(height, width), 0.5, BANDS + 1)
-    band = np.digitize(f, edges * (1 - 1e-9)) - 1
-    used = [b for b in range(BANDS) if (band == b).any()]
-    bands = [power[:, band == b].mean(1) for b in used]
-    return np.log10(np.stack(bands, 1) + 1 / 12)  # the power of rounding to 8 bits
+        return np.array([spectrum(picture, self.mean, self.sd) for picture in pictures])
 
 
 @dataclass(frozen=True)
@@ -128,34 +114,14 @@ class Colours:
 
     @classmethod
     def of(cls, references: Bytes) -> Colours:
-        mean, covariance = _moments(references)
-        between = np.cov(mean.T, bias=True)
-        pooled = cls(mean.mean(0), covariance.mean(0) + between, 1.0)
-        return cls(pooled.mean, pooled.covariance, float(np.median(pooled.score(references))))
+        moments = [colour_moments(picture) for picture in references]
+        means, covariances = (np.stack(each) for each in zip(*moments, strict=True))
+        mean, covariance = means.mean(0), covariances.mean(0) + np.cov(means.T, bias=True)
+        apart = [frechet(mean, covariance, *each) for each in moments]
+        return cls(mean, covariance, float(np.median(apart)))
 
     def score(self, pictures: Bytes) -> Floats:
         """Frechet distance of each picture's colours to the references', 1 for a median one."""
-        mean, covariance = _moments(pictures)
-        root = _root(self.covariance)
-        cross = _root(root @ covariance @ root)
-        parts = self.covariance + covariance - 2 * cross
-        apart = ((mean - self.mean) ** 2).sum(1) + np.trace(parts, axis1=1, axis2=2)
-        return np.sqrt(apart.clip(min=0)) / self.typical
-
-
-def _moments(pictures: Bytes) -> tuple[Floats, Floats]:
-    """Of each picture's pixels: mean (N, 3) and covariance (N, 3, 3)."""
-    means, covariances = [], []
-    for _, batch in batches(pictures):
-        x = batch.reshape(len(batch), -1, 3).astype(np.float64)
-        mean = x.mean(1)
-        x -= mean[:, None]
-        means.append(mean)
-        covariances.append(np.einsum("npi,npj->nij", x, x) / x.shape[1])
-    return np.concatenate(means), np.concatenate(covariances)
-
-
-def _root(matrices: Floats) -> Floats:
-    """Square roots of symmetric matrices (..., 3, 3)."""
-    values, vectors = np.linalg.eigh(matrices)
-    return (vectors * np.sqrt(values.clip(min=0))[..., None, :]) @ np.swapaxes(vectors, -1, -2)
+        moments = (colour_moments(picture) for picture in pictures)
+        apart = [frechet(self.mean, self.covariance, *each) for each in moments]
+        return np.array(apart) / self.typical

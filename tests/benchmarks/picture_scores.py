@@ -6,24 +6,23 @@ gives the layer's map, (N, C, h, w). Nothing here knows what made the pictures o
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from io import BytesIO
 
 import numpy as np
 import numpy.typing as npt
 import torch
 import torch.nn.functional as F
 from picture_nature import Bytes, Colours, Natural, Spectrum, batches
-from PIL import Image
 from torch import Tensor
+
+from cnnpref.scoring.disturb import REACH, disturbed
 
 Box = tuple[int, int, int, int]
 Activations = Callable[[Bytes], Tensor]
 Floats = npt.NDArray[np.float64]
 
 GREY = 117  # around the part that a unit sees: it does not matter
-REACH = 8  # pixels within which a disturbed picture's unit may answer
 
 
 @dataclass(frozen=True)
@@ -119,47 +118,6 @@ def keep(layer: Layer, whole: Bytes, units: npt.NDArray[np.int64], value: Floats
     return np.mean([np.mean(parts, axis=0) for parts in kinds.values()], axis=0)
 
 
-def disturbed(pictures: Bytes) -> Iterator[tuple[str, Bytes]]:
-    """Pictures shifted, scaled, turned, with noise, as JPEG; mirrored where they have no pixels."""
-    for shift in ((6.0, -4.0), (-5.0, 8.0)):
-        yield "shift", moved(pictures, shift=shift)
-    for scale in (0.95, 1.05):
-        yield "scale", moved(pictures, scale=scale)
-    for angle in (-5.0, 5.0):
-        yield "rotation", moved(pictures, angle=angle)
-    noise = np.random.default_rng(0).standard_normal(pictures.shape[1:])
-    yield "noise", (pictures + 10 * noise).round().clip(0, 255).astype(np.uint8)
-    yield "jpeg", np.stack([_jpeg(picture) for picture in pictures])
-
-
-def moved(
-    pictures: Bytes,
-    shift: tuple[float, float] = (0.0, 0.0),
-    scale: float = 1.0,
-    angle: float = 0.0,
-) -> Bytes:
-    """Pictures shifted by pixels (x, y), enlarged and turned by degrees."""
-    height, width = pictures.shape[1:3]
-    cos, sin = np.cos(np.radians(angle)) / scale, np.sin(np.radians(angle)) / scale
-    theta = torch.tensor(
-        [
-            [cos, -sin * height / width, -2 * shift[0] / width],
-            [sin * width / height, cos, -2 * shift[1] / height],
-        ],
-        dtype=torch.float32,
-    )
-    x = torch.from_numpy(np.ascontiguousarray(np.moveaxis(pictures, 3, 1))).float()
-    grid = F.affine_grid(theta.expand(len(x), 2, 3), list(x.shape), align_corners=False)
-    x = F.grid_sample(x, grid, padding_mode="reflection", align_corners=False)
-    return np.moveaxis(x.round().clamp(0, 255).byte().numpy(), 1, 3)
-
-
-def _jpeg(picture: Bytes) -> Bytes:
-    file = BytesIO()
-    Image.fromarray(picture).save(file, "JPEG", quality=75)
-    return np.asarray(Image.open(file))
-
-
 def _middle(pictures: Bytes, size: tuple[int, int]) -> Bytes:
     """The middle of pictures, at most of that size."""
     height, width = (min(a, b) for a, b in zip(pictures.shape[1:3], size, strict=True))
@@ -185,12 +143,3 @@ def verdicts(
         p.append(logits.softmax(1).gather(1, wanted[:, None])[:, 0].double().cpu().numpy())
         rank.append(1.0 + (logits > own).sum(1).double().cpu().numpy())
     return {"p": np.concatenate(p), "rank": np.concatenate(rank)}
-
-
-def diversity(pictures: Bytes) -> float:
-    """Of one unit's pictures from several seeds: 1 less the mean correlation of their pixels."""
-    x = pictures.reshape(len(pictures), -1).astype(np.float64)
-    x -= x.mean(1, keepdims=True)
-    x /= np.linalg.norm(x, axis=1, keepdims=True).clip(1e-9)  # a blank picture is like no other
-    pairs = np.triu_indices(len(x), 1)
-    return float(1 - (x @ x.T)[pairs].mean())

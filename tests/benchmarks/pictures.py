@@ -24,13 +24,15 @@ import picture_material
 import torch
 from lucid_peer import Lucid
 from picture_nature import Bytes, Colours, Natural, Spectrum, cut
-from picture_scores import Layer, diversity, scores, verdicts
+from picture_scores import Layer, scores, verdicts
 from torch import Tensor
 
 import cnnpref
 from cnnpref.methods import METHODS, resolve
 from cnnpref.nets.kernels import fast_kernels
 from cnnpref.nets.net import Net
+from cnnpref.scoring.disturb import eight_bits
+from cnnpref.scoring.likeness import diversity
 
 Make = Callable[[str, Sequence[int], Sequence[int]], Bytes]
 Judges = dict[str, torch.nn.Module]
@@ -72,8 +74,7 @@ def ours(
     """Pictures by `cnnpref.maximise`, with its preset for the kind of target, as they are."""
     where = "all" if summed(net, layer) else "center"
     objective = cnnpref.Objective.units(net, layer, units, where)
-    images = cnnpref.maximise(net, objective, name, seeds=list(seeds)).images
-    return np.asarray(images).round().clip(0, 255).astype(np.uint8)
+    return eight_bits(cnnpref.maximise(net, objective, name, seeds=list(seeds)).images)
 
 
 def steps_of(net: Net, name: str, layer: str) -> int:

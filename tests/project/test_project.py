@@ -37,8 +37,9 @@ MAY_IMPORT: dict[str, set[str]] = {
     "statistics": FACTS | {"images", "nets"},
     "planning": FACTS | {"methods", "images", "nets"},  # of nets the types alone
     "results": PLAN | {"statistics"},
+    "scoring": PLAN | {"nets", "statistics", "results"},
     "show": PLAN | {"results"},
-    "jobs": PLAN | MAXIMISE | {"results", "statistics"},
+    "jobs": PLAN | MAXIMISE | {"results", "statistics", "scoring"},
     "commands": PLAN | MAXIMISE | {"results", "show", "jobs"},
     "cli": {"errors", "commands"},
     "original": MAXIMISE,

@@ -16,9 +16,12 @@ from cnnpref.planning.estimate import (
     reference_memory_mb,
     reference_minutes,
     runtime_minutes,
+    score_memory_mb,
+    score_minutes,
 )
 from cnnpref.planning.outlook import outlook, summary
 from cnnpref.planning.plan import make_plan
+from cnnpref.planning.scoring import scoring_sections
 from cnnpref.planning.series import Batch, escape, unescape
 from cnnpref.planning.sheets import page_of
 from cnnpref.results.discard import discard_damaged
@@ -26,7 +29,8 @@ from cnnpref.results.discard import discard_damaged
 try:
     settings = resolve_config(config, Path(["run", *workflow.configfiles][-1]).stem)
     plan = make_plan(settings, describe)
-    found = {name: published_weights(settings[name]) for name in plan.nets}
+    sections = {name: settings[name] for name in plan.nets} | scoring_sections(settings)
+    found = {name: published_weights(section) for name, section in sections.items()}
     weights = {name: file.path for name, file in found.items() if file}
 except UserError as error:
     sys.exit(f"cnnpref: {error}")
@@ -85,6 +89,11 @@ def needed_for(series):
     """What units need beside the net's files: weights, and what reference images are like."""
     nature = [str(plan.path(files.NATURE))] if series.statistics else []
     return [*weights_for(series), *nature]
+
+
+def weights_for_scores():
+    """The files of published weights that scores need."""
+    return [str(path) for name, path in weights.items() if name != "generator"]
 
 
 def folder_of(wildcards):

@@ -1,5 +1,5 @@
 # Published weights are fetched once, into caches that all runs share, on the machine that submits.
-for section, path in weights.items():
+for path, section in {path: section for section, path in weights.items()}.items():
 
     # update() keeps an existing file: if the rule is forced to run, the job only verifies it.
     rule:

@@ -1,0 +1,1 @@
+"""Scores of pictures of units: how much, how robustly and how naturally they excite them."""
