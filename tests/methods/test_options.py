@@ -38,6 +38,7 @@ REFERENCE: dict[str, dict[str, Any]] = {
 
 # What the original does not have, or has no choice of: as there, unless asked for.
 BEYOND = {"unshift_momentum": False, "patience": 0, "solver": "scipy", "importance": False}
+BEYOND |= {"gradient_blur": 0.0, "fixed_mean": 0.0, "fixed_sd": 0.0, "fixed_norm": 0.0}
 BEYOND |= {"retries": 0, "revive": "dead", "canvas": "image", "precision": "float32"}
 
 # The settings of the original's examples, as they are used.
