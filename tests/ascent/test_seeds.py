@@ -21,7 +21,7 @@ def run(command: str, config: dict[str, Any], *more: str) -> None:
 
 def test_seeds(tiny_config: dict[str, Any], tmp_path: Path) -> None:
     config = tiny_config | {"results": str(tmp_path), "seeds": 3, "seed": 5}
-    for command in ("generate", "collect", "sheet", "pages", "gallery", "share"):
+    for command in ("generate", "collect", "scores", "sheet", "pages", "gallery", "share"):
         run(command, config)
     folders = sorted((tmp_path / "tiny" / "units" / "conv1").glob("*/"))
     units = [read_unit(folder / "2.h5") for folder in folders]

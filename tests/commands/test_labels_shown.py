@@ -22,7 +22,7 @@ def config(tiny_config: Config) -> Config:
 
 
 def make(config: Config) -> None:
-    for command in ("generate", "collect", "sheet", "pages", "gallery", "share"):
+    for command in ("generate", "collect", "scores", "sheet", "pages", "gallery", "share"):
         succeed(command, config)
 
 

@@ -39,6 +39,7 @@ REFERENCE: dict[str, dict[str, Any]] = {
 # What the original does not have, or has no choice of: as there, unless asked for.
 BEYOND = {"unshift_momentum": False, "patience": 0, "solver": "scipy", "importance": False}
 BEYOND |= {"retries": 0, "revive": "dead", "canvas": "image", "precision": "float32"}
+BEYOND |= dict.fromkeys(("gradient_blur", "fixed_mean", "fixed_sd", "fixed_norm"), 0)
 
 # The settings of the original's examples, as they are used.
 _GD = {

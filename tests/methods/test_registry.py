@@ -34,7 +34,7 @@ def test_a_method_of_one_file_goes_through_everything(tiny_config: dict[str, Any
     config = {**tiny_config, "methods": ["sign_gd", "gd"]}
     config["options"] = {**config["options"], "sign_gd": {"size": 2}}
     assert call("plan", config).stdout.count("sign_gd") == 2  # layers
-    for command in ("generate", "collect", "sheet", "pages", "gallery", "share", "check"):
+    for command in ("generate", "collect", "scores", "sheet", "pages", "gallery", "share", "check"):
         succeed(command, config)
     units = list(Path("results").rglob("sign_gd-*/*.h5"))
     assert len(units) == 10

@@ -17,6 +17,7 @@ from cnnpref.planning.files import (
     PAGE,
     PAGES,
     REFERENCE,
+    SCORES,
     UNIT,
     Kind,
     list_left,
@@ -70,7 +71,7 @@ def test_sheets_have_pages_and_pdfs_as_the_config_says() -> None:
     sheet = made.path(METHOD_SHEET, "conv1", "gd", page=2)
     assert sheet.name == "gd+page2.png"
     by_path = {file.path: file for file in made.files()}
-    assert by_path[sheet].made_of == (made.path(LAYER, "conv1"),)
+    assert by_path[sheet].made_of == (made.path(LAYER, "conv1"), made.path(SCORES, "conv1"))
 
 
 def test_files_are_made_of_files_before_them(made: Plan) -> None:
@@ -85,7 +86,7 @@ def test_files_of_a_layer_are_made_of_files_of_that_layer(made: Plan) -> None:
     data = by_path[made.path(LAYER, "conv1")]
     assert list(data.made_of) == [p for s in made.select("conv1") for p in s.paths()]
     sheet = by_path[made.path(METHOD_SHEET, "conv1", "lbfgs-seed1")]
-    assert sheet.made_of == (data.path,)
+    assert sheet.made_of == (data.path, made.path(SCORES, "conv1"))
     assert sheet.layer == "conv1"
     assert sheet.series in made.select("conv1", "lbfgs-seed1")
 
@@ -93,7 +94,8 @@ def test_files_of_a_layer_are_made_of_files_of_that_layer(made: Plan) -> None:
 def test_pages_are_made_of_their_layer_and_the_index_of_all_pages(made: Plan) -> None:
     by_path = {file.path: file for file in made.files()}
     page, index = by_path[made.path(PAGE, "conv1")], by_path[made.path(INDEX)]
-    assert page.made_of == (made.path(LAYER, "conv1"), made.path(REFERENCE, "conv1"))
+    kinds = LAYER, REFERENCE, SCORES
+    assert page.made_of == tuple(made.path(kind, "conv1") for kind in kinds)
     assert set(index.made_of) == {
         path for layer in made.layers for kind in PAGES.makes for path in made.paths([kind], layer)
     }

@@ -15,7 +15,7 @@ from planning import plan
 from cnnpref.results.layer_file import open_layer
 from cnnpref.results.unit_file import read_unit, write_unit
 
-COMMANDS = ("generate", "collect", "sheet", "pages", "gallery", "share", "check")
+COMMANDS = ("generate", "collect", "scores", "sheet", "pages", "gallery", "share", "check")
 
 Config = dict[str, Any]
 

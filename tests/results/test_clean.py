@@ -16,7 +16,7 @@ RUN = Path("results/tiny")
 @pytest.fixture
 def old(tiny_config: Config) -> Config:
     """The config by which the run was made."""
-    for command in ("generate", "collect", "sheet", "pages", "gallery", "share"):
+    for command in ("generate", "collect", "scores", "sheet", "pages", "gallery", "share"):
         succeed(command, tiny_config)
     return tiny_config
 
