@@ -20,7 +20,6 @@ from cnnpref.planning.files import (
     SCORES,
     UNIT,
     Kind,
-    list_left,
 )
 from cnnpref.planning.plan import Plan
 
@@ -102,7 +101,7 @@ def test_pages_are_made_of_their_layer_and_the_index_of_all_pages(made: Plan) ->
 
 
 def test_the_pages_of_units_are_known_but_not_to_snakemake(made: Plan) -> None:
-    left = set(list_left(made.folder, made.series))
+    left = set(made.left())
     assert made.folder / "units" / "conv1" / "2.html" in left
     assert made.select("conv1", "gd")[0].path(2).with_suffix(".png") in left
     assert left.isdisjoint(file.path for file in made.files())
