@@ -32,7 +32,7 @@ AFTER_UNITS = {
 
 def counts(output: str) -> dict[str, int]:
     """How many jobs of each kind there were, after Snakemake's table; batches count as generate."""
-    rules = "generate|collect|sheets|pages|gallery|share"
+    rules = "generate|collect|scores|join_scores|sheets|pages|gallery|share"
     rows = re.findall(rf"^({rules})\w* +(\d+)$", output, re.MULTILINE)
     once = rows[: len(rows) // 2] if rows[: len(rows) // 2] == rows[len(rows) // 2 :] else rows
     return {kind: sum(int(n) for k, n in once if k == kind) for kind, _ in once}
