@@ -109,9 +109,9 @@ NATURE = Kind("reference file", "references/nature.h5")
 SHARD = Kind("reference shard", "references/shards/{shard}.h5")
 REFERENCE = Kind("reference file", "references/{layer}.h5")
 # Tables of scores; a part has what was computed so far, and outlives a job that is killed.
-SCORES_PART = Kind("part of scores", "scores/parts/{layer}-{scoring}.parquet")
-SCORES = Kind("table of scores", "scores/{layer}.parquet")
-ALL_SCORES = Kind("table of scores", "scores.csv")
+SCORES_PART = Kind("score part", "scores/parts/{layer}-{scoring}.parquet")
+SCORES = Kind("score table", "scores/{layer}.parquet")
+ALL_SCORES = Kind("score table", "scores.csv")
 
 GENERATE = Rule("logs/generate/{layer}/{method}-{key}/{unit}.log", (), (UNIT,))
 COLLECT = Rule("logs/collect/{layer}.log", (UNIT,), (LAYER,))

@@ -156,7 +156,7 @@ def test_a_unit_that_diverges_is_a_result_and_harms_no_other(
 
 def test_collect_sheet_and_gallery(tiny_config: Config) -> None:
     succeed("generate", tiny_config)
-    for command in ("collect", "sheet", "pages", "gallery", "share"):
+    for command in ("collect", "scores", "sheet", "pages", "gallery", "share"):
         succeed(command, tiny_config)
     run = Path("results/tiny")
     made = {str(p.relative_to(run)) for p in run.rglob("*") if p.is_file()}

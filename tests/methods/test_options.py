@@ -40,6 +40,7 @@ REFERENCE: dict[str, dict[str, Any]] = {
 BEYOND = {"unshift_momentum": False, "patience": 0, "solver": "scipy", "importance": False}
 BEYOND |= {"gradient_blur": 0.0, "fixed_mean": 0.0, "fixed_sd": 0.0, "fixed_norm": 0.0}
 BEYOND |= {"retries": 0, "revive": "dead", "canvas": "image", "precision": "float32"}
+BEYOND |= dict.fromkeys(("gradient_blur", "fixed_mean", "fixed_sd", "fixed_norm"), 0)
 
 # The settings of the original's examples, as they are used.
 _GD = {

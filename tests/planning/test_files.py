@@ -17,9 +17,9 @@ from cnnpref.planning.files import (
     PAGE,
     PAGES,
     REFERENCE,
+    SCORES,
     UNIT,
     Kind,
-    list_left,
 )
 from cnnpref.planning.plan import Plan
 
@@ -70,7 +70,7 @@ def test_sheets_have_pages_and_pdfs_as_the_config_says() -> None:
     sheet = made.path(METHOD_SHEET, "conv1", "gd", page=2)
     assert sheet.name == "gd+page2.png"
     by_path = {file.path: file for file in made.files()}
-    assert by_path[sheet].made_of == (made.path(LAYER, "conv1"),)
+    assert by_path[sheet].made_of == (made.path(LAYER, "conv1"), made.path(SCORES, "conv1"))
 
 
 def test_files_are_made_of_files_before_them(made: Plan) -> None:
@@ -85,7 +85,7 @@ def test_files_of_a_layer_are_made_of_files_of_that_layer(made: Plan) -> None:
     data = by_path[made.path(LAYER, "conv1")]
     assert list(data.made_of) == [p for s in made.select("conv1") for p in s.paths()]
     sheet = by_path[made.path(METHOD_SHEET, "conv1", "lbfgs-seed1")]
-    assert sheet.made_of == (data.path,)
+    assert sheet.made_of == (data.path, made.path(SCORES, "conv1"))
     assert sheet.layer == "conv1"
     assert sheet.series in made.select("conv1", "lbfgs-seed1")
 
@@ -93,14 +93,15 @@ def test_files_of_a_layer_are_made_of_files_of_that_layer(made: Plan) -> None:
 def test_pages_are_made_of_their_layer_and_the_index_of_all_pages(made: Plan) -> None:
     by_path = {file.path: file for file in made.files()}
     page, index = by_path[made.path(PAGE, "conv1")], by_path[made.path(INDEX)]
-    assert page.made_of == (made.path(LAYER, "conv1"), made.path(REFERENCE, "conv1"))
+    kinds = LAYER, REFERENCE, SCORES
+    assert page.made_of == tuple(made.path(kind, "conv1") for kind in kinds)
     assert set(index.made_of) == {
         path for layer in made.layers for kind in PAGES.makes for path in made.paths([kind], layer)
     }
 
 
 def test_the_pages_of_units_are_known_but_not_to_snakemake(made: Plan) -> None:
-    left = set(list_left(made.folder, made.series))
+    left = set(made.left())
     assert made.folder / "units" / "conv1" / "2.html" in left
     assert made.select("conv1", "gd")[0].path(2).with_suffix(".png") in left
     assert left.isdisjoint(file.path for file in made.files())

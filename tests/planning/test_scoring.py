@@ -50,7 +50,8 @@ def test_as_many_classes_as_units_are_the_same_in_the_last_such_layer() -> None:
 
 def test_other_numbers_of_classes_go_by_labels() -> None:
     judge = labelled(3, "Goldfish", "heron", "tench")
-    assert classes(judge, judge=JUDGE, labels=LABELS) == {"fc": {0: 2, 1: 0}, "conv2": {}}
+    named = {"layers": {"fc": {"labels": LABELS}}}
+    assert classes(judge, judge=JUDGE, **named) == {"fc": {0: 2, 1: 0}}
 
 
 def test_the_same_labels_in_another_order_go_by_labels() -> None:

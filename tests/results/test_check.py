@@ -39,7 +39,8 @@ def test_a_complete_run_is_right(config: Config, finished: Project) -> None:
     result = call("check", config)
     assert (result.exit_code, result.stderr) == (0, "")
     shown = len(finished.plan().paths([*PAGES.makes, *GALLERY.makes]))
-    counts = f"9 unit files, 2 layer files, 4 sheets, {shown} gallery files, 1 gallery folder"
+    counts = "9 unit files, 2 layer files, 2 score parts, 3 score tables, 4 sheets"
+    counts += f", {shown} gallery files, 1 gallery folder"
     assert result.stdout == f"{RUN}: {counts}: all there and right\n"
 
 
@@ -58,13 +59,16 @@ def test_missing_units_are_grouped(config: Config) -> None:
 
 def test_changed_options_want_other_files(config: Config) -> None:
     lines = told({**config, "options": {"gd": {"iter_n": 3}}})
-    assert [line.split()[0] for line in lines] == ["missing", "missing", "stale", "stale"]
+    assert [line.split()[0] for line in lines] == ["missing"] * 2 + ["stale"] * 4
     assert lines[2] == f"stale    {RUN}/layers/conv1.h5: of other units or options of gd"
 
 
 def test_fewer_units_make_the_layer_file_stale(config: Config) -> None:
     config = {**config, "layers": {**config["layers"], "conv1": {"units": "0-3"}}}
-    assert told(config) == [f"stale    {RUN}/layers/conv1.h5: of other units or options of gd"]
+    assert told(config) == [
+        f"stale    {RUN}/layers/conv1.h5: of other units or options of gd",
+        f"stale    {RUN}/scores/conv1.parquet: of other units or options",
+    ]
 
 
 def test_a_unit_of_other_options_in_the_place_of_one_is_stale(config: Config) -> None:

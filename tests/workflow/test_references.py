@@ -31,8 +31,7 @@ def config(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Config:
     monkeypatch.chdir(tmp_path)
     write_pngs(tmp_path / "photos", drawings(COUNT))
     return {
-        **{"run": "mine", "net": {**NET, "mean": MEAN}, "methods": ["gd"]},
-        "options": {"gd": {"iter_n": 2}},
+        **{"run": "mine", "net": {**NET, "mean": MEAN}, "options": {"gd": {"iter_n": 2}}},
         "layers": {layer: {"units": "0-1"} for layer in LAYERS},
         "references": {"images": "photos", "shard": 10},
     }
@@ -136,16 +135,7 @@ def test_only_what_must_is_computed_again(config: Config) -> None:
 
 
 def test_check_and_clean_know_the_files(config: Config) -> None:
-    for command in (
-        "generate",
-        "collect",
-        "references",
-        "scores",
-        "sheet",
-        "pages",
-        "gallery",
-        "share",
-    ):
+    for command in ("generate", "collect", "references", "scores", "sheet", "gallery"):
         succeed(command, config)
     assert call("check", config).exit_code == 0
     (first, *_) = sorted(Path("results/mine/references/shards").iterdir())

@@ -19,12 +19,20 @@ from cnnpref.results.unit_file import check_unit, read_unit
 
 pytestmark = pytest.mark.workflow
 
-AFTER_UNITS = {"collect": 1, "sheets": 1, "pages": 1, "gallery": 1, "share": 1}
+AFTER_UNITS = {
+    "collect": 1,
+    "scores": 1,
+    "join_scores": 1,
+    "sheets": 1,
+    "pages": 1,
+    "gallery": 1,
+    "share": 1,
+}
 
 
 def counts(output: str) -> dict[str, int]:
     """How many jobs of each kind there were, after Snakemake's table; batches count as generate."""
-    rules = "generate|collect|sheets|pages|gallery|share"
+    rules = "generate|collect|scores|join_scores|sheets|pages|gallery|share"
     rows = re.findall(rf"^({rules})\w* +(\d+)$", output, re.MULTILINE)
     once = rows[: len(rows) // 2] if rows[: len(rows) // 2] == rows[len(rows) // 2 :] else rows
     return {kind: sum(int(n) for k, n in once if k == kind) for kind, _ in once}
@@ -141,9 +149,12 @@ def test_success_is_never_reported_over_stale_files(made: Project) -> None:
 def test_a_dry_run_counts_jobs_and_touches_nothing(fresh: Project) -> None:
     layers = {"conv1": {}, "fire/expand": {"units": {"count": 2}}}
     output = fresh.succeed("--dry-run", layers=layers, batch=4)
-    assert counts(output) == {"generate": 3, "gallery": 1, "share": 1} | dict.fromkeys(
-        ("collect", "sheets", "pages"), 2
-    )
+    assert counts(output) == {
+        "generate": 3,
+        "join_scores": 1,
+        "gallery": 1,
+        "share": 1,
+    } | dict.fromkeys(("collect", "scores", "sheets", "pages"), 2)
     assert not (fresh.folder / "results").exists()
 
 
