@@ -20,6 +20,10 @@ class Scores:
     def __init__(self, names: list[str], rows: Mapping[tuple[str, int], dict[str, float]]) -> None:
         self.names, self._rows = names, rows
 
+    def has(self, name: str) -> bool:
+        """Whether any unit has that score."""
+        return any(name in row for row in self._rows.values())
+
     def of(self, key: str, unit: int) -> dict[str, float]:
         """Those of a unit that could be computed.
 

@@ -106,8 +106,13 @@ class Entries:
         Raises:
             UserError: there is none.
         """
-        if name == "activation" or (self._scores and name in self._scores.names):
+        if name == "activation" or (self._scores and self._scores.has(name)):
             return
+        if self._scores and name in self._scores.names:
+            raise UserError(
+                f"no score {name!r}: it could not be computed for any unit in {self.path}; it needs"
+                " 'references', 'judge' or more seeds in the config, see results/README.md"
+            )
         if self._scores:
             known = ["activation", *self._scores.names]
             raise UserError(f"no score {name!r}{suggest(name, known)}; {_names(known)}")

@@ -66,7 +66,16 @@ def test_a_layer_of_a_single_value_is_maximised_by_a_mask(method: str, faithful:
         with pytest.raises(cnnpref.UserError, match="'sum' has a single value and no units: give"):
             cnnpref.Objective.units(net, "sum", [0])
         objective = cnnpref.Objective.masks(net, "sum", np.ones(2))
-        overrides = {"iter_n": 3, "jitter_size": 1} if method == "gd" else {"maxiter": 3}
+        overrides = (
+            {
+                "iter_n": 12,
+                "image_jitter": False,
+                "clip_small_norm": False,
+                "clip_small_contribution": False,
+            }
+            if method == "gd"
+            else {"maxiter": 3}
+        )
         options = cnnpref.resolve(method, "higher", overrides)
         solution = cnnpref.maximise(net, objective, method, options, [1, 2], faithful=faithful)
         assert solution.status == ["ok", "ok"]

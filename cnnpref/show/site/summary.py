@@ -11,6 +11,7 @@ from cnnpref.geometry import Box
 from cnnpref.show.site.material import Material, Run
 from cnnpref.show.site.numbers import rounded, times, units
 from cnnpref.show.site.tiles import Tiles
+from cnnpref.unit_map import Position
 
 BEST = 12  # units of a layer on the page of a run
 
@@ -72,11 +73,24 @@ def facts_of(material: Material) -> list[str]:
     """A layer in a few words: its units, their field, their median gain."""
     first = next(iter(material.firsts.values()))
     facts = [units(len(material.units)), sees(material.size, material.field)]
+    if place := place_of(first.series.position):
+        facts.append(place)
     if material.sign < 0:
         facts.append("what they like least")
     if gains := first.scores.get("gain"):
         facts.append(f"median gain {times(median(gains.values()))}")
     return facts
+
+
+def place_of(position: Position) -> str:
+    """Where in the map the units lie, unless that is its centre or there is no map."""
+    if position is None or position == "center":
+        return ""
+    if position == "all":
+        return "summed over the map"
+    if isinstance(position, list | tuple):
+        return f"position {', '.join(map(str, position))}"
+    return f"token {position}"
 
 
 def sees(size: tuple[int, int], field: Box) -> str:

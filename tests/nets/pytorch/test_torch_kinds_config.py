@@ -42,7 +42,7 @@ def test_tokens_go_all_the_way(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
         },
         "options": OPTIONS,
     }
-    for command in ("generate", "collect", "scores", "sheet", "gallery", "check"):
+    for command in ("generate", "collect", "scores", "sheet", "pages", "gallery", "share", "check"):
         succeed(command, config)
     folder = tmp_path / "results" / "kinds"
     (path,) = folder.glob("units/block.attention.0/gd-*/3.h5")
