@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from typing import Any
 
 import numpy as np
 import pytest
@@ -66,16 +67,10 @@ def test_a_layer_of_a_single_value_is_maximised_by_a_mask(method: str, faithful:
         with pytest.raises(cnnpref.UserError, match="'sum' has a single value and no units: give"):
             cnnpref.Objective.units(net, "sum", [0])
         objective = cnnpref.Objective.masks(net, "sum", np.ones(2))
-        overrides = (
-            {
-                "iter_n": 12,
-                "image_jitter": False,
-                "clip_small_norm": False,
-                "clip_small_contribution": False,
-            }
-            if method == "gd"
-            else {"maxiter": 3}
-        )
+        overrides: dict[str, Any] = {"maxiter": 3}
+        if method == "gd":
+            overrides = {"iter_n": 12, "image_jitter": False, "clip_small_norm": False}
+            overrides |= {"clip_small_contribution": False}
         options = cnnpref.resolve(method, "higher", overrides)
         solution = cnnpref.maximise(net, objective, method, options, [1, 2], faithful=faithful)
         assert solution.status == ["ok", "ok"]

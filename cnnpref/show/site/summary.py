@@ -84,7 +84,7 @@ def facts_of(material: Material) -> list[str]:
 
 def place_of(position: Position) -> str:
     """Where in the map the units lie, unless that is its centre or there is no map."""
-    if position is None or position == "center":
+    if position == "center":
         return ""
     if position == "all":
         return "summed over the map"
