@@ -10,7 +10,7 @@ from cnnpref.commands.arguments import layer_option, read_plan
 from cnnpref.errors import UserError, suggest
 from cnnpref.planning.files import ALL_SCORES, LAYER, NATURE, REFERENCE, SCORES, SCORES_PART
 from cnnpref.planning.plan import Plan
-from cnnpref.results.score_file import KEYS, LOW_IS_GOOD, columns, read_table
+from cnnpref.results.score_file import KEYS, LOW_IS_GOOD, ONE_IS_GOOD, columns, read_table
 
 if TYPE_CHECKING:
     from polars import DataFrame
@@ -107,8 +107,12 @@ def _join(plan: Plan) -> None:
 
 def best_first(table: DataFrame, score: str) -> DataFrame:
     """Rows sorted by a score, those without it last."""
-    low = score in LOW_IS_GOOD
-    return table.sort([score, "unit"], descending=[not low, False], nulls_last=True)
+    from polars import col
+
+    near = score in ONE_IS_GOOD
+    low = near or score in LOW_IS_GOOD
+    order = (col(score) - 1).abs() if near else col(score)
+    return table.sort([order, "unit"], descending=[not low, False], nulls_last=True)
 
 
 def _shown(table: DataFrame, sort: str | None, top: int | None) -> str:

@@ -27,7 +27,8 @@ SCORES: dict[str, type] = {
     **{"diversity": float, "iterations_95": int},
     **{"judge_p": float, "judge_rank": int, "judge_top5": int},
 }
-LOW_IS_GOOD = ("spectrum", "colour", "selectivity_rank", "iterations_95", "judge_rank")
+LOW_IS_GOOD = ("spectrum", "selectivity_rank", "iterations_95", "judge_rank")
+ONE_IS_GOOD = ("colour",)  # less is too near the mean of all references for a picture
 
 Row = Mapping[str, Any]
 """Values by the names of columns; None or NaN where there is none."""

@@ -31,7 +31,8 @@ def config(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Config:
     monkeypatch.chdir(tmp_path)
     write_pngs(tmp_path / "photos", drawings(COUNT))
     return {
-        **{"run": "mine", "net": {**NET, "mean": MEAN}, "options": {"gd": {"iter_n": 2}}},
+        **{"run": "mine", "net": {**NET, "mean": MEAN}, "methods": ["gd"]},
+        "options": {"gd": {"iter_n": 2}},
         "layers": {layer: {"units": "0-1"} for layer in LAYERS},
         "references": {"images": "photos", "shard": 10},
     }

@@ -34,7 +34,6 @@ ORDERS = {
     "keep": ("keep", True),
     "selectivity_rank": ("selectivity", False),
     "spectrum": ("spectrum", False),
-    "colour": ("colour", False),
     "judge_p": ("judge", True),
 }
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
+from cnnpref.results.score_file import ONE_IS_GOOD
 from cnnpref.show.site.material import Column, Material
 from cnnpref.show.site.numbers import figure, ordinal, times
 
@@ -43,7 +44,7 @@ class Ranks:
         self._shown = [s for s in _SCORES if any(s.name in run.scores for run in runs.values())]
         self._places = {
             (method, score.name): _places(
-                run.scores.get(score.name, {}),
+                _from_one(run.scores.get(score.name, {}), score),
                 score.sign * (material.sign if score.name in _OF_SIGN else 1),
             )
             for method, run in runs.items()
@@ -76,6 +77,13 @@ class Ranks:
             "rank": "" if is_rank else ordinal(place),
             "width": round(100 * (1 - (place - 1) / most)),
         }
+
+
+def _from_one(column: Column, score: _Score) -> Column:
+    """How far each value is from 1, for a score that is good there."""
+    if score.name not in ONE_IS_GOOD:
+        return column
+    return {unit: abs(value - 1) for unit, value in column.items()}
 
 
 def _places(column: Column, sign: int) -> dict[int, int]:
