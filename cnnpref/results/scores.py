@@ -4,8 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from cnnpref.errors import UserError
+
+if TYPE_CHECKING:  # it takes time, which others save
+    from polars import DataFrame
 
 _KEYS = ("layer", "unit", "label", "method", "key", "seed", "status")  # columns that are no scores
 
@@ -34,8 +38,8 @@ class Scores:
         return self._rows.get((key, unit), {})
 
 
-def read_scores(path: Path) -> Scores | None:
-    """The scores in a Parquet file; None if there is no such file.
+def find_table(path: Path) -> DataFrame | None:
+    """The table in a Parquet file, whatever its columns; None if there is no such file.
 
     Raises:
         UserError: it is something else.
@@ -45,14 +49,30 @@ def read_scores(path: Path) -> Scores | None:
     import polars
 
     try:
-        table = polars.read_parquet(path)
-        names = [n for n in table.columns if n not in _KEYS and table[n].dtype.is_numeric()]
+        return polars.read_parquet(path)
+    except (OSError, polars.exceptions.PolarsError) as error:
+        raise _no_table(path, error) from error
+
+
+def read_scores(path: Path) -> Scores | None:
+    """The scores in a Parquet file; None if there is no such file.
+
+    Raises:
+        UserError: it is something else.
+    """
+    table = find_table(path)
+    if table is None:
+        return None
+    names = [n for n in table.columns if n not in _KEYS and table[n].dtype.is_numeric()]
+    try:
         rows = {
             (row["key"], row["unit"]): {n: float(row[n]) for n in names if row[n] is not None}
             for row in table.iter_rows(named=True)
         }
-    except (OSError, KeyError, polars.exceptions.PolarsError) as error:
-        raise UserError(
-            f"{path}: not a table of scores ({error}); delete it and make it again"
-        ) from error
+    except KeyError as error:
+        raise _no_table(path, error) from error
     return Scores(names, rows)
+
+
+def _no_table(path: Path, error: Exception) -> UserError:
+    return UserError(f"{path}: not a table of scores ({error}); delete it and make it again")

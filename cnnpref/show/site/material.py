@@ -6,7 +6,6 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from math import isfinite
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from cnnpref.errors import UserError
@@ -15,6 +14,7 @@ from cnnpref.planning.files import LAYER, REFERENCE, SCORES
 from cnnpref.planning.plan import Plan
 from cnnpref.planning.series import Series
 from cnnpref.results.layer_file import Row, open_layer
+from cnnpref.results.scores import find_table
 from cnnpref.show.site.references import References, open_references
 
 if TYPE_CHECKING:
@@ -101,7 +101,7 @@ def open_material(plan: Plan, layer: str) -> Iterator[Material]:
         UserError: the layer file is missing or of other methods, or another file is damaged.
     """
     data, series = plan.path(LAYER, layer), plan.select(layer)
-    scores = _read_scores(plan.path(SCORES, layer))
+    scores = find_table(plan.path(SCORES, layer))
     references = open_references(plan.path(REFERENCE, layer), series[0].position)
     with open_layer(data) as found, references as natural:
         methods: dict[str, list[Run]] = {}
@@ -152,14 +152,3 @@ _NO_SCORES = ("unit", "seed", "activation")  # an activation is the layer file's
 
 def _finite(column: Mapping[int, float]) -> Column:
     return {unit: float(value) for unit, value in column.items() if isfinite(value)}
-
-
-def _read_scores(path: Path) -> polars.DataFrame | None:
-    if not path.exists():
-        return None
-    import polars
-
-    try:
-        return polars.read_parquet(path)
-    except (OSError, polars.exceptions.PolarsError) as error:
-        raise UserError(f"{path}: not a table of scores ({error}); delete it") from None
