@@ -209,11 +209,18 @@ def _attempts(earlier: Sequence[Status]) -> dict[str, Any]:
 
 
 def _write(series: Series, result: UnitResult) -> str | None:
-    """Write a unit's file; None, or what went wrong."""
+    """Write a unit's file; None, or what went wrong.
+
+    A valid one that another job has written meanwhile stays: it has the same content, and what was
+    made of it would count as older.
+    """
     told = result.attributes
-    name = f"{series.layer}/{series.name} unit {told['unit']}"
+    name, path = f"{series.layer}/{series.name} unit {told['unit']}", series.path(told["unit"])
+    if check_unit(path, series.digest) is None:
+        log.info("%s: another job has written it", name)
+        return None
     try:
-        write_unit(series.path(told["unit"]), result)
+        write_unit(path, result)
     except UserError as error:
         log.error("%s: %s", name, error)
         return f"{name}: {error}"

@@ -133,7 +133,7 @@ def test_it_goes_through_everything(tiny_config: dict[str, Any]) -> None:
     config["options"] = {name: {"steps": 4} for name in config["methods"]}
     config["layers"] = {"conv1": {}, "fc": {}}
     assert "maco" in call("plan", config).stdout
-    for command in ("generate", "collect", "scores", "sheet", "gallery", "check"):
+    for command in ("generate", "collect", "scores", "sheet", "pages", "gallery", "share", "check"):
         succeed(command, config)
     for method in config["methods"]:
         unit = read_unit(next(Path("results").rglob(f"fc/{method}-*/0.h5")))

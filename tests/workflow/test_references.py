@@ -136,7 +136,8 @@ def test_only_what_must_is_computed_again(config: Config) -> None:
 
 
 def test_check_and_clean_know_the_files(config: Config) -> None:
-    for command in ("generate", "collect", "references", "scores", "sheet", "gallery"):
+    made = ("generate", "collect", "references", "scores", "sheet", "pages", "gallery", "share")
+    for command in made:
         succeed(command, config)
     assert call("check", config).exit_code == 0
     (first, *_) = sorted(Path("results/mine/references/shards").iterdir())
