@@ -86,7 +86,7 @@ class Spectrum:
         floor = 1 / max(size)
         falling = np.maximum(frequency, floor) ** -alpha
         power = (weights * falling**2)[frequency > 0].sum()
-        amplitude = falling * math.sqrt(height * width) / math.sqrt(power)
+        amplitude = falling * math.sqrt(height * width) / math.sqrt(power or 1.0)  # a single pixel
         amplitude[0, 0] = _MEAN * math.sqrt(height * width)
 
         self.frequency, self.multiplicity, self.amplitude = (
@@ -106,7 +106,7 @@ class Spectrum:
     @cached_property
     def _bands(self) -> list[tuple[float, Tensor]]:
         """Of each band its middle and the flat places of its coefficients; frequency 0 is alone."""
-        lowest = 1.5 / max(self.size)
+        lowest = min(1.5 / max(self.size), _HIGHEST)
         edges = np.geomspace(lowest, _HIGHEST, _BANDS - 1)
         middles = [0.0, 1 / max(self.size), *np.sqrt(edges[1:] * edges[:-1])]
         band = np.digitize(self.frequency.cpu().numpy(), [1e-9, *edges[:-1]]).ravel()

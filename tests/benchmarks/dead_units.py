@@ -99,9 +99,11 @@ def main() -> None:
                 continue
             units = list(range(0, net.layers[layer][0], asked.every))
             for name, given in (("one", ONCE), ("several", ANEW)):
-                cells = count(net, layer, method, units, given).cells()
-                print(f"| {method} | {layer} | {len(units)} | {name} | {cells} |")
+                found = count(net, layer, method, units, given)
+                print(f"| {method} | {layer} | {len(units)} | {name} | {found.cells()} |")
                 sys.stdout.flush()
+                if set(found.statuses) == {"ok"}:  # none of them would start again
+                    break
 
 
 if __name__ == "__main__":

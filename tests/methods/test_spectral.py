@@ -73,3 +73,13 @@ def test_options_follow_the_size_of_the_field() -> None:
     assert suited(options, (0, 0, 500, 400)) == large
     own = cnnpref.resolve("spectral", "lower", {"cap": 0.2})
     assert suited(own, (0, 0, 11, 11)) == Suited(**{**small._asdict(), "cap": 0.2})
+
+
+@pytest.mark.parametrize("width", [1, 2, 3])
+def test_images_of_few_pixels(width: int) -> None:
+    module = torch.nn.Sequential(torch.nn.Conv2d(3, 4, 1), torch.nn.Flatten()).eval()
+    net = cnnpref.load_torch(module, input_shape=(3, 1, width))
+    objective = cnnpref.Objective.units(net, "1", [0, 1])
+    images = cnnpref.maximise(net, objective, "spectral").images
+    assert images.shape == (2, 1, width, 3)
+    assert np.isfinite(images).all()
