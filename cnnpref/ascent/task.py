@@ -68,9 +68,14 @@ class Scene:
         """(H, W) of the image."""
         return self.net.image_size
 
-    def pixels(self, canvas: Box | None = None, blank: bool = False) -> Pixels:
+    def pixels(
+        self,
+        canvas: Box | None = None,
+        blank: bool = False,
+        ground: npt.ArrayLike | None = None,
+    ) -> Pixels:
         """Pixels of a part of the image, or of all of it; see `Pixels`."""
-        return Pixels(self.net, canvas, self.box, blank)
+        return Pixels(self.net, canvas, self.box, blank, ground)
 
     def features(self) -> Features:
         """The features of the generator.

@@ -89,6 +89,8 @@ class Pixels:
         canvas: the part of the image that varies; None is all of it.
         box: the part of the image that is looked at, inside the canvas; None is all of it.
         blank: leave the mean outside the canvas.
+        ground: the colour [red, green, blue] outside the canvas where noise is the start; None is
+            noise there, too.
 
     Raises:
         UserError: the net does not take images.
@@ -100,8 +102,9 @@ class Pixels:
         canvas: Box | None = None,
         box: Box | None = None,
         blank: bool = False,
+        ground: npt.ArrayLike | None = None,
     ) -> None:
-        self.net, self.blank = net, blank
+        self.net, self.blank, self.ground = net, blank, ground
         whole = (0, 0, *net.image_size)
         self.canvas, self.box = canvas or whole, box or whole
         bounds = (torch.from_numpy(b)[:, None, None].to(net.device) for b in net.space.bounds())
@@ -120,9 +123,20 @@ class Pixels:
         """
         images = [self.noise(each) for each in draws] if given is None else given
         full = whole_images(self.net, images)
+        if given is None and self.ground is not None:
+            full = [self._within(self.ground, image) for image in full]
         x = self.net.space.encode(np.stack(full))
         self._surroundings = np.zeros_like(x) if self.blank else x
         return torch.from_numpy(crop(x, self.canvas)).to(self.net.device)
+
+    def _within(
+        self, ground: npt.ArrayLike, image: npt.NDArray[np.float32]
+    ) -> npt.NDArray[np.float32]:
+        """The canvas of an image, on a plain ground."""
+        rows, columns = slice(*self.canvas[::2]), slice(*self.canvas[1::2])
+        (plain,) = map(np.copy, whole_images(self.net, [ground]))
+        plain[rows, columns] = image[rows, columns]
+        return plain
 
     def net_input(self, x: Tensor) -> Tensor:
         top, left, bottom, right = self.box

@@ -96,7 +96,8 @@ class Lbfgs(QuasiNewton[LbfgsOptions]):
         return options.initial_image
 
     def variables(self, options: LbfgsOptions, scene: Scene) -> Variables:
-        return scene.pixels(scene.box)  # what a unit does not see has no gradient: it stays
+        # What a unit does not see has no gradient: it stays.
+        return scene.pixels(scene.box, ground=options.initial_image)
 
 
 LBFGS = Lbfgs()

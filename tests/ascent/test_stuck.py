@@ -116,6 +116,10 @@ def test_a_unit_that_likes_its_black_start_most_is_stuck_there(
     assert found.earlier[1] == ("stuck",)
     assert found.scores[1] > found.activations[1][0]
     assert np.array_equal(found.images[1], alone.images[0])
+    top, left_edge, bottom, right = net.receptive_field("conv1")
+    around = np.ones(found.images[1].shape[:2], bool)
+    around[top:bottom, left_edge:right] = False
+    assert np.abs(found.images[1][around]).max() < 1  # black as at the first start
 
 
 def test_where_the_caller_said_to_start_stuck_units_stay(net: CaffeNet) -> None:
