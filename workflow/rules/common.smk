@@ -1,6 +1,7 @@
 # The plan of this run, which depends on the config and the net's files alone.
 import gc
 import json
+import os
 import re
 import shlex
 import sys
@@ -43,8 +44,16 @@ gc.set_threshold(100_000, 50, 100)
 CONFIG = json.dumps(settings)
 as_read = lambda wildcards: CONFIG
 
-# Jobs use the cnnpref that is installed with snakemake, even if it is not on the PATH.
-shell.prefix(f"export PATH={shlex.quote(str(Path(sys.executable).parent))}:$PATH; ")
+# Jobs use the cnnpref that is installed with snakemake, even if it is not on the PATH; with
+# `--sdm conda` or `--sdm apptainer` that of their own environment.
+deployed = {method.name for method in workflow.deployment_settings.deployment_method}
+if not deployed & {"CONDA", "APPTAINER"}:
+    shell.prefix(f"export PATH={shlex.quote(str(Path(sys.executable).parent))}:$PATH; ")
+elif "CONDA" in deployed:  # environment.post-deploy.sh installs the package from there
+    os.environ.update(CNNPREF_SOURCE=str(Path(workflow.basedir).parent))
+elif not Path(IMAGE).exists():
+    definition = Path(IMAGE).with_suffix(".def")
+    sys.exit(f"cnnpref: there is no {IMAGE}; build it: apptainer build {IMAGE} {definition}")
 
 
 wildcard_constraints:
