@@ -9,7 +9,12 @@ import tomllib
 
 import pytest
 import yaml
+from calling import net_of
 from places import ROOT
+
+from cnnpref.nets import describe
+from cnnpref.planning.config import resolve_config
+from cnnpref.planning.plan import make_plan
 
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
 CONTAINER = ROOT / "workflow/container"
@@ -39,6 +44,18 @@ def test_every_kind_of_torch_that_the_containers_offer_is_refused_or_known() -> 
         done = subprocess.run(["bash", "-c", words], capture_output=True, text=True)
         assert done.returncode == code, done.stderr
         assert ("allowed: cpu, cuda" in done.stderr) == bool(code)
+
+
+KEYS = {"gd": "60495139", "lbfgs": "b3b40cce", "dgn_gd": "c5ee6e91", "dgn_lbfgs": "bebc837e"}
+
+
+def test_results_keep_their_names_from_version_to_version() -> None:
+    """Whoever changes these must say so in the changelog: all runs of the past start anew."""
+    shapes = ROOT / "nets" / "shapes"
+    net = {**net_of(shapes, "shapes"), "mean": [128, 128, 128]}
+    config = {"net": net, "generator": net_of(shapes, "generator"), "methods": [*KEYS]}
+    plan = make_plan(resolve_config({**config, "layers": {"fc8": {}}}, "kept"), describe)
+    assert {series.method: series.digest[:8] for series in plan.series} == KEYS
 
 
 def test_types_are_part_of_the_package() -> None:
