@@ -8,7 +8,7 @@ import click
 
 from cnnpref.commands.arguments import device_option, layer_option, read_plan
 from cnnpref.errors import UserError, suggest
-from cnnpref.planning.files import ALL_SCORES, LAYER, NATURE, REFERENCE, SCORES, SCORES_PART
+from cnnpref.planning.files import ALIKE, ALL_SCORES, LAYER, NATURE, REFERENCE, SCORES, SCORES_PART
 from cnnpref.planning.plan import Plan
 from cnnpref.results.score_file import KEYS, LOW_IS_GOOD, ONE_IS_GOOD, columns, read_table
 
@@ -73,7 +73,7 @@ def _source(source: str | None, config: str | None) -> str:
 
 def _is_due(plan: Plan, layer: str) -> bool:
     """Whether a layer's table is missing, or older than what it is made of."""
-    made = [plan.path(kind, layer) for kind in (SCORES, SCORES_PART)]
+    made = [plan.path(kind, layer) for kind in (SCORES, SCORES_PART, ALIKE)]
     if not all(path.exists() for path in made):
         return True
     kinds = (LAYER, REFERENCE, NATURE) if plan.references else (LAYER,)

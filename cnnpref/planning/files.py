@@ -112,6 +112,7 @@ REFERENCE = Kind("reference file", "references/{layer}.h5")
 SCORES_PART = Kind("score part", "scores/parts/{layer}-{scoring}.parquet")
 SCORES = Kind("score table", "scores/{layer}.parquet")
 ALL_SCORES = Kind("score table", "scores.csv")
+ALIKE = Kind("table of likeness", "scores/alike/{layer}.parquet")
 
 GENERATE = Rule("logs/generate/{layer}/{method}-{key}/{unit}.log", (), (UNIT,))
 COLLECT = Rule("logs/collect/{layer}.log", (UNIT,), (LAYER,))
@@ -121,11 +122,11 @@ LIST_IMAGES = Rule("logs/references/images.log", (), (IMAGES,))
 MEASURE_NATURE = Rule("logs/references/nature.log", (IMAGES,), (NATURE,))
 TALLY = Rule("logs/references/shards/{shard}.log", (), (SHARD,))
 MERGE = Rule("logs/references/merge.log", (SHARD,), (REFERENCE,))
-SCORE = Rule("logs/scores/{layer}.log", (LAYER, REFERENCE, NATURE), (SCORES_PART, SCORES))
+SCORE = Rule("logs/scores/{layer}.log", (LAYER, REFERENCE, NATURE), (SCORES_PART, SCORES, ALIKE))
 JOIN_SCORES = Rule("logs/scores.log", (SCORES,), (ALL_SCORES,))
 PAGES = Rule(
     "logs/pages/{layer}.log",
-    (LAYER, REFERENCE, SCORES),
+    (LAYER, REFERENCE, SCORES, ALIKE),
     (PAGE, MANIFEST),
     (UNIT_PAGE, PNG, TILES, NATURAL),
 )

@@ -27,6 +27,7 @@ SCORES: dict[str, type] = {
     **{"diversity": float, "iterations_95": int},
     **{"judge_p": float, "judge_rank": int, "judge_top5": int},
 }
+ALIKE: dict[str, type] = {"unit": int, "other": int, "cosine": float}
 LOW_IS_GOOD = ("spectrum", "selectivity_rank", "iterations_95", "judge_rank")
 ONE_IS_GOOD = ("colour",)  # less is too near the mean of all references for a picture
 

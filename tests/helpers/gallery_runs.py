@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 from io import BytesIO
@@ -81,6 +81,10 @@ def picture(side: int, unit: int, method: str, seed: int) -> npt.NDArray[np.floa
     return image + random.normal(0, noisy, image.shape).astype(np.float32)
 
 
+Painter = Callable[[int, int, str, int], npt.NDArray[np.float32]]
+"""Makes (side, side, 3) for a side, a unit, a method and a seed."""
+
+
 def _trace(score: float, count: int, seed: int) -> npt.NDArray[np.float32]:
     random = np.random.default_rng(seed)
     rise = 1 / (1 + np.exp(-np.linspace(-4, 5, count)))
@@ -97,11 +101,11 @@ def _score(unit: int, method: str, seed: int) -> float:
 
 
 def _result(
-    layer: Layer, series: Series, unit: int, side: int, frames: int
+    layer: Layer, series: Series, unit: int, side: int, frames: int, paint: Painter
 ) -> tuple[UnitResult, npt.NDArray[np.uint8] | None]:
     status = layer.failed.get((unit, series.method), "ok")
     score = 0.0 if status != "ok" else _score(unit, series.method, series.seed)
-    image = picture(side, unit, series.method, series.seed)
+    image = paint(side, unit, series.method, series.seed)
     trace = _trace(score, {"lbfgs": 51, "spectral": 96}.get(series.method, 200), unit)
     if status == "diverged":
         trace[-1] = np.nan
@@ -166,6 +170,7 @@ def make_results(
     side: int = 48,
     seeds: Mapping[str, int] | None = None,
     frames: int = 0,
+    paint: Painter = picture,
 ) -> Plan:
     """Write the files that a gallery is made of.
 
@@ -176,6 +181,7 @@ def make_results(
         side: of an image, in pixels.
         seeds: how many images of a unit a method makes; 1 unless given.
         frames: of the ascent, by the first method.
+        paint: makes the pictures.
     """
     known = {layer.name: (max(layer.units) + 1,) for layer in layers}
     between = {f"between{k}": (1,) for k in range(3)}
@@ -190,7 +196,7 @@ def make_results(
     by_name = {layer.name: layer for layer in layers}
     for each in series:
         for unit in each.units:
-            _write(each.path(unit), *_result(by_name[each.layer], each, unit, side, frames))
+            _write(each.path(unit), *_result(by_name[each.layer], each, unit, side, frames, paint))
     for layer in layers:
         collect(plan.path(LAYER, layer.name), plan.select(layer.name))
         if layer.references:

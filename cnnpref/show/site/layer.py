@@ -17,7 +17,6 @@ from cnnpref.planning.files import (
     UNIT_PAGE,
 )
 from cnnpref.planning.plan import Plan
-from cnnpref.show.site.alike import Alike
 from cnnpref.show.site.material import Material, Run, open_material
 from cnnpref.show.site.numbers import rounded
 from cnnpref.show.site.pictures import PLACES
@@ -53,14 +52,13 @@ def write_layer(plan: Plan, layer: str) -> int:
         firsts = list(material.firsts.values())
         for place, run in enumerate(firsts):
             store.put_text(plan.path(TILES, layer, run.name) / "data.js", _data(run, place))
-        tiles = {
+        facts = {
             run.name: write_tiles(store, material, run, firsts.index(run) if k == 0 else None)
             for runs in material.methods.values()
             for k, run in enumerate(runs)
         }
-        alike = Alike(material, tiles[firsts[0].name].prints)
-        UnitPages(material, tiles, alike).write(store)
-        store.close(summarise(material, tiles))
+        UnitPages(material, facts).write(store)
+        store.close(summarise(material, facts))
         write_text(plan.path(PAGE, layer), _page(material))
     return store.written
 

@@ -10,7 +10,7 @@ from typing import Any
 from cnnpref.geometry import Box
 from cnnpref.show.site.material import Material, Run
 from cnnpref.show.site.numbers import rounded, times, units
-from cnnpref.show.site.tiles import Tiles
+from cnnpref.show.site.tiles import FactsOf
 from cnnpref.unit_map import Position
 
 BEST = 12  # units of a layer on the page of a run
@@ -18,11 +18,11 @@ BEST = 12  # units of a layer on the page of a run
 _WORDS = {"zero-gradient": "without gradient"}  # of a status, in a sentence
 
 
-def summarise(material: Material, tiles: Mapping[str, Tiles]) -> dict[str, Any]:
+def summarise(material: Material, facts: Mapping[str, FactsOf]) -> dict[str, Any]:
     """All that the page of the run needs of a layer, as JSON can hold it."""
     failed = {unit for run in material.firsts.values() for unit in run.failed()}
     first = next(iter(material.firsts.values()))
-    facts = next(iter(tiles[first.name].facts.values())).attributes
+    attributes = next(iter(facts[first.name].values())).attributes
     return {
         "layer": material.layer,
         "net": material.net,
@@ -35,17 +35,17 @@ def summarise(material: Material, tiles: Mapping[str, Tiles]) -> dict[str, Any]:
         "facts": facts_of(material),
         "references": material.references.count if material.references else None,
         "position": first.series.position,
-        "sha256": facts["sha256"],
-        "versions": facts["versions"],
-        "device": facts["device"],
+        "sha256": attributes["sha256"],
+        "versions": attributes["versions"],
+        "device": attributes["device"],
         "methods": {
-            method: _method(material, run, tiles[run.name])
+            method: _method(material, run, facts[run.name])
             for method, run in material.firsts.items()
         },
     }
 
 
-def _method(material: Material, run: Run, tiles: Tiles) -> dict[str, Any]:
+def _method(material: Material, run: Run, facts: FactsOf) -> dict[str, Any]:
     key = "gain" if "gain" in run.scores else "activation"
     column = run.scores.get(key, {})
     best = sorted(column, key=lambda unit: (-material.sign * column[unit], unit))[:BEST]
@@ -54,7 +54,7 @@ def _method(material: Material, run: Run, tiles: Tiles) -> dict[str, Any]:
         "units": len(run.rows),
         "failed": len(run.failed()),
         "gain": rounded(median(gains.values())) if gains else None,
-        "seconds": sum(float(facts.attributes["seconds"]) for facts in tiles.facts.values()),
+        "seconds": sum(float(each.attributes["seconds"]) for each in facts.values()),
         "best": [
             {
                 "unit": unit,
