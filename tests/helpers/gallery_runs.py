@@ -19,10 +19,12 @@ from planning import description
 
 from cnnpref.atomic import replacing
 from cnnpref.methods import METHODS
-from cnnpref.planning.files import LAYER, LAYER_SHEET, METHOD_SHEET, REFERENCE, SCORES, UNITS
+from cnnpref.planning.files import ALIKE, LAYER, LAYER_SHEET, METHOD_SHEET, REFERENCE, SCORES, UNITS
 from cnnpref.planning.plan import Plan
 from cnnpref.planning.series import Series, escape
 from cnnpref.results.layer_file import collect
+from cnnpref.results.score_file import ALIKE as ALIKE_COLUMNS
+from cnnpref.results.score_file import as_table, write_table
 from cnnpref.results.unit_file import UnitResult, write_unit
 from cnnpref.show.site.layer import write_layer
 from cnnpref.show.site.overview import write_overview
@@ -203,6 +205,8 @@ def make_results(
             write_references(plan, layer, side)
         if layer.scores:
             write_scores(plan, layer)
+        if not layer.references:
+            write_alike(plan, layer)
         _blank_sheets(plan, layer.name)
     return plan
 
@@ -310,3 +314,14 @@ def write_scores(plan: Plan, layer: Layer) -> None:
     path = plan.path(SCORES, layer.name)
     with replacing(path) as temporary:
         polars.DataFrame(rows, infer_schema_length=None).write_parquet(temporary)
+
+
+def write_alike(plan: Plan, layer: Layer) -> None:
+    """A table of the units with similar weights: the next ones."""
+    units = list(layer.units)
+    rows = [
+        {"unit": unit, "other": units[(place + step) % len(units)], "cosine": 0.9 / step}
+        for place, unit in enumerate(units)
+        for step in range(1, min(9, len(units)))
+    ]
+    write_table(plan.path(ALIKE, layer.name), as_table(rows, ALIKE_COLUMNS))

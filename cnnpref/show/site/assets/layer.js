@@ -160,6 +160,7 @@
     if (String(now) === String(one)) return;
     one = now;
     grid.classList.toggle("one", !!one);
+    grid.classList.toggle("early", !one);
     near.forEach(tile => dress(tile));
   }
   addEventListener("beforeprint", () => tiles.forEach(tile => dress(tile, true)));
@@ -256,9 +257,9 @@
   addEventListener("resize", fit);
 
   controls.hidden = false;
-  for (const { link, item } of tiles) { link.tabIndex = -1; watch.observe(item) }
+  for (const { link } of tiles) link.tabIndex = -1;
   roving(tiles[0]);
   read();
   fit();
-  apply();
+  apply().then(() => { for (const { item } of tiles) watch.observe(item) });
 }
