@@ -84,7 +84,7 @@ def picture(side: int, unit: int, method: str, seed: int) -> npt.NDArray[np.floa
 
 
 Painter = Callable[[int, int, str, int], npt.NDArray[np.float32]]
-"""Makes (side, side, 3) for a side, a unit, a method and a seed."""
+"""Makes a picture, mostly (side, side, 3), for a side, a unit, a method and a seed."""
 
 
 def _trace(score: float, count: int, seed: int) -> npt.NDArray[np.float32]:
@@ -111,13 +111,14 @@ def _result(
     trace = _trace(score, {"lbfgs": 51, "spectral": 96}.get(series.method, 200), unit)
     if status == "diverged":
         trace[-1] = np.nan
-    y, x = np.mgrid[:side, :side] / side - 0.5
+    height, width = image.shape[:2]
+    y, x = np.mgrid[:height, :width] / side - 0.5
     attempts = {"attempts": 4, "attempts_status": [status] * 3}
     weight = (255 * np.exp(-12 * (x**2 + y**2))).astype(np.uint8)
     attributes = {
         **{"net": "squeezenet", "sha256": {"net": {"prototxt": "ab" * 32}}, "layer": layer.name},
         **{"unit": unit, "position": layer.position, "method": series.method},
-        "receptive_field": layer.field or (0, 0, side, side),
+        "receptive_field": layer.field or (0, 0, height, width),
         "options": {"steps": len(trace)},
         **{"seed": series.seed, "status": status, "score": score, "score_best": float(trace.max())},
         **{"versions": {"cnnpref": "0.1.0"}, "device": "cpu", "seconds": 0.75, "sign": layer.sign},

@@ -21,7 +21,7 @@ from cnnpref.show.site.material import Material, Run, open_material
 from cnnpref.show.site.numbers import rounded
 from cnnpref.show.site.pictures import PLACES
 from cnnpref.show.site.store import Store, write_text
-from cnnpref.show.site.summary import facts_of, failures_of, summarise
+from cnnpref.show.site.summary import facts_of, results_of, summarise
 from cnnpref.show.site.templating import address, render
 from cnnpref.show.site.tiles import write_tiles
 from cnnpref.show.site.unit import UnitPages
@@ -89,21 +89,16 @@ def _page(material: Material) -> str:
         units=address(plan.path(UNIT_PAGE, layer, unit=0).parent, page),
         methods=list(material.methods),
         facts=facts_of(material),
-        failed=[failures_of(run) for run in material.firsts.values()],
+        results=[results_of(run) for run in material.firsts.values()],
         count=len(material.units),
-        example=f"{_example(material)}{f', {labels[0]}' if labels else ''}",
+        number=material.units[len(material.units) // 8],
+        range=f"{material.units[0]}–{material.units[len(material.units) // 2]}",
         labelled=labels[0] if labels else "",
         orders=list(_orders(material)),
         filters=list(_filters(material)),
         tiles=_tiles(material, first),
         links=list(_links(material)),
     )
-
-
-def _example(material: Material) -> str:
-    """Of a search: a number and a range that are there."""
-    units = material.units
-    return f"{units[len(units) // 8]}, {units[0]}–{units[len(units) // 2]}"
 
 
 def _orders(material: Material) -> Iterator[tuple[str, str]]:
