@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from cnnpref.atomic import replacing
 from cnnpref.commands.arguments import (
     config_option,
     device_option,
@@ -22,6 +23,7 @@ from cnnpref.planning.files import (
     LAYER,
     LAYER_PDF,
     LAYER_SHEET,
+    LOOK,
     METHOD_PDF,
     METHOD_SHEET,
     SCORES,
@@ -113,7 +115,7 @@ def collect(config: str, layer: str | None) -> None:
     "--sort",
     metavar="SCORE",
     default="unit",
-    help="With --out: by unit, label, activation or another score, the highest first.",
+    help="With --out: by unit, label, activation or another score, the best first.",
 )
 @click.option("--top", type=click.IntRange(min=1), help="With --out: only so many, the first ones.")
 @click.option("--under", metavar="NAMES", help="Under tiles: label, rank, scores. E.g. label,gain.")
@@ -155,6 +157,9 @@ def _draw_sheets(plan: Plan, layer: str | None, method: str | None, look: SheetO
     """Those of the workflow: of each method, and of all of them side by side."""
     from cnnpref.show.sheet import draw_sheet
 
+    looks = [plan.path(LOOK, name) for name in _layers(plan, layer)]
+    for old in (path for each in looks for path in each.parent.glob("look-*.json")):
+        old.unlink()
     sheets: list[tuple[str, str | None]] = [
         (each.layer, each.name) for each in plan.select(layer, method)
     ]
@@ -165,6 +170,9 @@ def _draw_sheets(plan: Plan, layer: str | None, method: str | None, look: SheetO
         for kind in kinds[: 1 + look.pdf]:
             path, data = plan.path(kind, name, one or ""), plan.path(LAYER, name)
             draw_sheet(data, path, one, look, scores=plan.path(SCORES, name))
+    for path in looks if method is None and look == plan.sheets else []:
+        with replacing(path) as temporary:
+            temporary.write_text(look.text, encoding="utf-8")
 
 
 def _draw_chosen(

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 import click
 
 from cnnpref.commands.arguments import device_option, layer_option, read_plan
 from cnnpref.errors import UserError, suggest
-from cnnpref.planning.files import ALL_SCORES, LAYER, NATURE, REFERENCE, SCORES, SCORES_PART
+from cnnpref.planning.files import ALIKE, ALL_SCORES, LAYER, NATURE, REFERENCE, SCORES, SCORES_PART
 from cnnpref.planning.plan import Plan
-from cnnpref.results.score_file import KEYS, LOW_IS_GOOD, ONE_IS_GOOD, columns, read_table
+from cnnpref.results.score_file import KEYS, columns, order_of, read_table
 
 if TYPE_CHECKING:
     from polars import DataFrame
@@ -55,7 +56,9 @@ def scores(
         import polars
 
         tables = [read_table(plan.path(SCORES, name), kinds) for name in layers]
-        click.echo(_shown(best_first(polars.concat(tables), sort or "activation"), sort, top))
+        signs = {series.layer: series.sign for series in plan.series}
+        table = best_first(polars.concat(tables), sort or "activation", signs)
+        click.echo(_shown(table, sort, top))
 
 
 @click.command()
@@ -73,7 +76,7 @@ def _source(source: str | None, config: str | None) -> str:
 
 def _is_due(plan: Plan, layer: str) -> bool:
     """Whether a layer's table is missing, or older than what it is made of."""
-    made = [plan.path(kind, layer) for kind in (SCORES, SCORES_PART)]
+    made = [plan.path(kind, layer) for kind in (SCORES, SCORES_PART, ALIKE)]
     if not all(path.exists() for path in made):
         return True
     kinds = (LAYER, REFERENCE, NATURE) if plan.references else (LAYER,)
@@ -100,14 +103,14 @@ def _join(plan: Plan) -> None:
     click.echo(f"scores: {plan.path(ALL_SCORES)}", err=True)
 
 
-def best_first(table: DataFrame, score: str) -> DataFrame:
-    """Rows sorted by a score, those without it last."""
-    from polars import col
+def best_first(table: DataFrame, score: str, signs: Mapping[str, int]) -> DataFrame:
+    """Rows sorted by a score, those without it last; signs of the layers."""
+    import polars
 
-    near = score in ONE_IS_GOOD
-    low = near or score in LOW_IS_GOOD
-    order = (col(score) - 1).abs() if near else col(score)
-    return table.sort([order, "unit"], descending=[not low, False], nulls_last=True)
+    values = zip(table["layer"], table[score], strict=True)
+    order = [None if v is None else order_of(score, signs[layer])(v) for layer, v in values]
+    table = table.with_columns(polars.Series("order", order, polars.Float64))
+    return table.sort(["order", "unit"], nulls_last=True).drop("order")
 
 
 def _shown(table: DataFrame, sort: str | None, top: int | None) -> str:

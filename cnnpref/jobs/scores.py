@@ -11,24 +11,28 @@ from typing import Any
 
 import numpy as np
 import torch
+from torch import Tensor
 
 from cnnpref.errors import UserError
 from cnnpref.images.pictures import Bytes
 from cnnpref.jobs.nets import Nets
 from cnnpref.nets import open_net
-from cnnpref.planning.files import LAYER, NATURE, REFERENCE, SCORES, SCORES_PART
+from cnnpref.planning.files import ALIKE, LAYER, NATURE, REFERENCE, SCORES, SCORES_PART
 from cnnpref.planning.plan import Plan
 from cnnpref.planning.series import Series
 from cnnpref.results.layer_file import MethodData, Row, open_layer
 from cnnpref.results.reference_file import read_nature, read_references
+from cnnpref.results.score_file import ALIKE as ALIKE_COLUMNS
 from cnnpref.results.score_file import as_table, columns, part_columns, read_table, write_table
 from cnnpref.scoring.disturb import eight_bits
-from cnnpref.scoring.likeness import diversity, iterations_95
+from cnnpref.scoring.likeness import diversity, iterations_95, most_alike
 from cnnpref.scoring.natural import Natural
 from cnnpref.scoring.others import HeldOut, Judge
 from cnnpref.scoring.score import Score, scored
 from cnnpref.scoring.scorer import Scorer
 from cnnpref.scoring.targets import BATCH, Targets
+
+_MOST_ALIKE = 8  # for a unit
 
 log = logging.getLogger("cnnpref")
 
@@ -71,6 +75,10 @@ class ScoringNets:
             made.append(HeldOut(f"eval_{number}", Targets(net, layer, position, sign)))
         return made
 
+    def unit_weights(self, layer: str) -> list[Tensor]:
+        """Those of the net that the pictures were made for: see `Net.unit_weights`."""
+        return self._own.net.unit_weights(layer)
+
     def targets(self, layer: str) -> Targets:
         """The layer's, in the net that the pictures were made for."""
         first = self._plan.select(layer)[0]
@@ -89,7 +97,7 @@ class ScoringNets:
 
 
 def score_layer(plan: Plan, layer: str, nets: ScoringNets) -> None:
-    """Score the pictures of a layer, and write its table.
+    """Score the pictures of a layer, and write its table, and that of units with alike weights.
 
     What a job before has computed, even if it was killed, is taken over.
 
@@ -106,6 +114,8 @@ def score_layer(plan: Plan, layer: str, nets: ScoringNets) -> None:
         apart = _diversities(series, found, nets.targets(layer)) if _has_seeds(series) else {}
         rows = [row for each in series for row in _rows(each, found[each.name], known, apart)]
     table = as_table(rows, columns(len(plan.scoring.held_out)))
+    alike = _alike(nets.unit_weights(layer), series[0].units)
+    write_table(plan.path(ALIKE, layer), as_table(alike, ALIKE_COLUMNS))
     write_table(plan.path(SCORES, layer), table)
 
 
@@ -194,6 +204,17 @@ def _diversities(
         for unit, several in places.items()
         if len(several) > 1
     }
+
+
+def _alike(weights: Sequence[Tensor], units: Sequence[int]) -> Iterator[dict[str, Any]]:
+    """The units whose weights are most alike, of those that multiply the same inputs."""
+    first = 0
+    for group in weights:
+        mine = [unit for unit in units if first <= unit < first + len(group)]
+        vectors = group[[unit - first for unit in mine]].float().cpu().numpy()
+        for row, other, cosine in most_alike(vectors, _MOST_ALIKE):
+            yield {"unit": mine[row], "other": mine[other], "cosine": cosine}
+        first += len(group)
 
 
 def _rows(

@@ -141,6 +141,14 @@ class Net(ABC):
         """The weights of a layer; none where the net does not know what belongs to which layer."""
         return []
 
+    def unit_weights(self, layer: str) -> list[Tensor]:
+        """What the units of a layer multiply their inputs with, in the order of the units.
+
+        For each group of units with the same inputs (units, inputs); none where a layer is no
+        convolution, no linear layer, or the net does not know what belongs to which layer.
+        """
+        return []
+
     def weight_counts(self) -> Mapping[str, int]:
         """The number of weights of each layer that has any; shared ones count where they are first.
 

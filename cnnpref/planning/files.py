@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 
 from cnnpref.planning.references import References
@@ -21,8 +22,9 @@ class Kind:
     Attributes:
         name: in the singular, as `check` counts them.
         path: below the run's folder, a pattern with `{unit}`, `{page}` (of a sheet), `{fields}` of
-            `Series.fields`, `{images}` and `{shard}` of references, and `{scoring}`, the key of how
-            pictures are scored: there is a file for each value that these take.
+            `Series.fields`, `{images}` and `{shard}` of references, `{scoring}`, the key of how
+            pictures are scored, and `{look}`, that of how sheets look: there is a file for each
+            value that these take.
         on_request: whether there are such files only where the config asks for PDFs.
     """
 
@@ -83,6 +85,11 @@ class Extent:
     references: References | None
     scoring: str
 
+    @cached_property
+    def keys(self) -> dict[str, str]:
+        """Fields of patterns that are the same in all files of a run."""
+        return {"scoring": self.scoring[:8], "look": self.sheets.key[:8]}
+
 
 UNITS = "units/{layer}/{method}-{key}"  # the folder of a series
 UNIT = Kind("unit file", UNITS + "/{unit}.h5")
@@ -90,6 +97,7 @@ LAYER = Kind("layer file", "layers/{layer}.h5")
 LAYER_SHEET = Kind("sheet", "sheets/{layer}{page}.png")
 METHOD_SHEET = Kind("sheet", "sheets/{layer}/{name}{page}.png")
 LAYER_PDF = Kind("sheet", "sheets/{layer}.pdf", on_request=True)
+LOOK = Kind("sheet", "sheets/{layer}/look-{look}.json")  # of the others; where it changes, all do
 METHOD_PDF = Kind("sheet", "sheets/{layer}/{name}.pdf", on_request=True)
 PAGE = Kind("gallery file", "pages/{layer}.html")
 MANIFEST = Kind("gallery file", "pictures/{layer}/manifest.json")  # of all that a layer's job wrote
@@ -112,20 +120,21 @@ REFERENCE = Kind("reference file", "references/{layer}.h5")
 SCORES_PART = Kind("score part", "scores/parts/{layer}-{scoring}.parquet")
 SCORES = Kind("score table", "scores/{layer}.parquet")
 ALL_SCORES = Kind("score table", "scores.csv")
+ALIKE = Kind("table of likeness", "scores/alike/{layer}.parquet")
 
 GENERATE = Rule("logs/generate/{layer}/{method}-{key}/{unit}.log", (), (UNIT,))
 COLLECT = Rule("logs/collect/{layer}.log", (UNIT,), (LAYER,))
 _PNGS, _PDFS = (LAYER_SHEET, METHOD_SHEET), (LAYER_PDF, METHOD_PDF)
-SHEETS = Rule("logs/sheets/{layer}.log", (LAYER, SCORES), (*_PNGS, *_PDFS))
+SHEETS = Rule("logs/sheets/{layer}.log", (LAYER, SCORES), (*_PNGS, *_PDFS, LOOK))
 LIST_IMAGES = Rule("logs/references/images.log", (), (IMAGES,))
 MEASURE_NATURE = Rule("logs/references/nature.log", (IMAGES,), (NATURE,))
 TALLY = Rule("logs/references/shards/{shard}.log", (), (SHARD,))
 MERGE = Rule("logs/references/merge.log", (SHARD,), (REFERENCE,))
-SCORE = Rule("logs/scores/{layer}.log", (LAYER, REFERENCE, NATURE), (SCORES_PART, SCORES))
+SCORE = Rule("logs/scores/{layer}.log", (LAYER, REFERENCE, NATURE), (SCORES_PART, SCORES, ALIKE))
 JOIN_SCORES = Rule("logs/scores.log", (SCORES,), (ALL_SCORES,))
 PAGES = Rule(
     "logs/pages/{layer}.log",
-    (LAYER, REFERENCE, SCORES),
+    (LAYER, REFERENCE, SCORES, ALIKE),
     (PAGE, MANIFEST),
     (UNIT_PAGE, PNG, TILES, NATURAL),
 )
@@ -220,7 +229,7 @@ def _expand(folder: Path, pattern: str, series: Sequence[Series], extent: Extent
         layer = each.layer if "{layer}" in pattern else None
         whose = each if "{name}" in pattern or "{key}" in pattern else None
         for fields in _fields(pattern, each, extent.references):
-            path = pattern.format(**fields, scoring=extent.scoring[:8])
+            path = pattern.format(**fields, **extent.keys)
             found.setdefault(folder / path, (layer, whose))
     return found
 

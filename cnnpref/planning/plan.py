@@ -109,7 +109,7 @@ class Plan:
     ) -> Path:
         """The file of a kind, of a layer, method's name, page, unit where it has one for each."""
         fields = {"layer": escape(layer), "name": name, "page": page_mark(page), "unit": unit}
-        return self.folder / kind.path.format(**fields, scoring=self.scoring.key[:8])
+        return self.folder / kind.path.format(**fields, **self._extent.keys)
 
     def label_files(self, layer: str) -> list[str]:
         """The text file that names a layer's units, if there is one."""

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
+from hashlib import sha256
 from math import ceil
 from pathlib import Path
 from typing import Any
@@ -31,6 +33,16 @@ class SheetOptions:
         """From the section of a checked config."""
         under, units = section.get("under", cls.under), section.get("units", cls.units)
         return cls(**{**section, "under": tuple(under), "units": int(units)})
+
+    @property
+    def text(self) -> str:
+        """All of it, as JSON."""
+        return json.dumps(asdict(self), ensure_ascii=False)
+
+    @property
+    def key(self) -> str:
+        """Hexadecimal sha256 of all of it."""
+        return sha256(self.text.encode()).hexdigest()
 
     def units_of_page(self, methods: int) -> int:
         """How many units a page of so many methods side by side has, at most."""

@@ -12,11 +12,13 @@ from PIL import Image
 
 from cnnpref.errors import UserError
 from cnnpref.planning.files import (
+    ALIKE,
     INDEX,
     LAYER,
     MANIFEST,
     NATURE,
     REFERENCE,
+    SCORES,
     SCORES_PART,
     SHARD,
     UNIT,
@@ -31,6 +33,7 @@ from cnnpref.results.reference_file import (
     SHARD_FORMAT,
     reference_fault,
 )
+from cnnpref.results.score_file import ALIKE as ALIKE_COLUMNS
 from cnnpref.results.score_file import columns, part_columns, read_table
 from cnnpref.results.unit_file import check_unit
 
@@ -143,14 +146,14 @@ def _layer_fault(path: Path, series: Sequence[Series]) -> _Found:
 
 def _score_fault(plan: Plan, file: File) -> _Found:
     """A part keeps rows of former units; a table has those that are wanted."""
-    held_out = len(plan.scoring.held_out)
-    is_part = file.kind == SCORES_PART
+    nets = len(plan.scoring.held_out)
+    kinds = {SCORES: columns(nets), SCORES_PART: part_columns(nets), ALIKE: ALIKE_COLUMNS}
     try:
-        table = read_table(file.path, part_columns(held_out) if is_part else columns(held_out))
+        table = read_table(file.path, kinds[file.kind])
     except UserError:
         return State.DAMAGED, "no table of scores with the wanted columns"
     wanted = [(s.fields["key"], unit) for s in plan.select(file.layer) for unit in s.units]
-    if not is_part and list(zip(table["key"], table["unit"], strict=True)) != wanted:
+    if file.kind == SCORES and list(zip(table["key"], table["unit"], strict=True)) != wanted:
         return State.STALE, "of other units or options"
     return None
 

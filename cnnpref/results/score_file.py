@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -12,6 +12,7 @@ from cnnpref.errors import UserError
 from cnnpref.planning.files import ALL_SCORES
 from cnnpref.planning.files import SCORES as SCORES_FILE
 from cnnpref.planning.plan import Plan
+from cnnpref.results.scores import find_table
 
 if TYPE_CHECKING:  # it takes time, which others save
     from polars import DataFrame
@@ -27,11 +28,27 @@ SCORES: dict[str, type] = {
     **{"diversity": float, "iterations_95": int},
     **{"judge_p": float, "judge_rank": int, "judge_top5": int},
 }
+ALIKE: dict[str, type] = {"unit": int, "other": int, "cosine": float}
 LOW_IS_GOOD = ("spectrum", "selectivity_rank", "iterations_95", "judge_rank")
 ONE_IS_GOOD = ("colour",)  # less is too near the mean of all references for a picture
 
 Row = Mapping[str, Any]
 """Values by the names of columns; None or NaN where there is none."""
+
+
+def order_of(score: str, sign: int = 1) -> Callable[[float], float]:
+    """A number for each value of a score, the smaller the better the value is.
+
+    Args:
+        score: its name.
+        sign: of the series; -1: units are driven down, and so are the activations in a table.
+    """
+    if score in ONE_IS_GOOD:
+        return lambda value: abs(value - 1)
+    if score in LOW_IS_GOOD or score.endswith("_rank"):
+        return float
+    driven = sign if score.startswith(("activation", "eval_")) else 1
+    return lambda value: -driven * value
 
 
 def columns(held_out: int) -> dict[str, type]:
@@ -95,15 +112,9 @@ def read_table(path: Path, kinds: Mapping[str, type]) -> DataFrame:
     Raises:
         UserError: it is missing, damaged, or has other columns.
     """
-    import polars
-
-    if not path.exists():
+    table = find_table(path)
+    if table is None:
         raise UserError(f"{path}: missing; run 'cnnpref scores' for this config")
-    try:
-        table = polars.read_parquet(path)
-    except (OSError, polars.exceptions.PolarsError) as error:
-        reason = str(error).partition("\n")[0]
-        raise UserError(f"{path}: no table of scores ({reason}); delete it and run again") from None
     if table.columns != list(kinds):
         raise UserError(f"{path}: has other columns; delete it and run 'cnnpref scores' again")
     return table

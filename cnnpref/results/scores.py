@@ -75,4 +75,5 @@ def read_scores(path: Path) -> Scores | None:
 
 
 def _no_table(path: Path, error: Exception) -> UserError:
-    return UserError(f"{path}: not a table of scores ({error}); delete it and make it again")
+    reason = str(error).partition("\n")[0]
+    return UserError(f"{path}: not a table of scores ({reason}); delete it and make it again")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
 
 import numpy as np
 import numpy.typing as npt
@@ -11,6 +12,7 @@ from cnnpref.images.pictures import Bytes
 from cnnpref.statistics.exact import Doubles
 from cnnpref.statistics.nature import Nature, colour_moments, frechet, log_power
 
+_ROWS = 256  # of the matrix of cosines that are in memory at once
 _RISE = 0.95  # of all that the activation rises
 
 
@@ -54,6 +56,26 @@ def diversity(pictures: Bytes) -> float:
     x /= np.sqrt((x**2).sum(1, keepdims=True)).clip(1e-9)  # a blank picture is like no other
     pairs = np.triu_indices(len(x), 1)
     return max(0.0, float(1 - (x @ x.T)[pairs].mean()))
+
+
+def most_alike(vectors: npt.NDArray[np.float32], most: int) -> Iterator[tuple[int, int, float]]:
+    """The rows most like each row, by the cosine of the angle between them.
+
+    Args:
+        vectors: (N, n).
+        most: for a row.
+
+    Yields:
+        A row, another one and their cosine, above 0; the other most like the row first.
+    """
+    lengths = np.linalg.norm(vectors, axis=1).clip(1e-30)
+    for start in range(0, len(vectors), _ROWS):
+        cosines = vectors[start : start + _ROWS] @ vectors.T / lengths
+        for row, values in enumerate(cosines / lengths[start : start + _ROWS, None], start):
+            values[row] = 0
+            for other in np.argsort(-values, kind="stable")[:most].tolist():
+                if values[other] > 0:
+                    yield row, other, float(values[other])
 
 
 def iterations_95(trace: npt.NDArray[np.floating]) -> int | None:

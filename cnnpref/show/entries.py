@@ -9,6 +9,7 @@ from pathlib import Path
 
 from cnnpref.errors import UserError, suggest
 from cnnpref.results.layer_file import MethodData, Row
+from cnnpref.results.score_file import order_of
 from cnnpref.results.scores import Scores, read_scores
 
 OF_ROWS = ("unit", "label", "activation")  # what can be sorted by without a file of scores
@@ -20,7 +21,7 @@ class Choice:
 
     Attributes:
         units: only these; None is all.
-        sort: "unit", "label", or a score: the highest first, by the first method on the sheet.
+        sort: "unit", "label", or a score: the best first, by the first method on the sheet.
         top: only so many of those, from the first; None is all.
     """
 
@@ -70,7 +71,7 @@ class Entries:
         self.path, self._scores = scores, read_scores(scores) if scores else None
         columns = [_cells(data, self._scores) for data in methods.values()]
         self.blocks = [_block(unit, columns) for unit in sorted(set().union(*columns))]
-        self._methods = len(columns)
+        self._signs = [-1 if data.is_suppressed else 1 for data in methods.values()]
 
     def choose(self, choice: Choice) -> list[Block]:
         """Some of the units, in order.
@@ -86,19 +87,28 @@ class Entries:
             found = sorted(found, key=lambda block: block.label.casefold())
         elif choice.sort != "unit":
             self.require_score(choice.sort)
-            found = sorted(found, key=lambda block: -_value(block.cells[0], choice.sort))
+            order = self._order(0, choice.sort)
+            found = sorted(found, key=lambda block: order.get(block.unit, math.inf))
         return found[: choice.top]
 
     def ranks(self, score: str) -> list[dict[int, int]]:
-        """For each method, the place of each unit that has this score, the highest being 1."""
+        """For each method, the place of each unit that has this score, the best being 1."""
         self.require_score(score)
-        return [self._ranks(member, score) for member in range(self._methods)]
+        orders = [self._order(member, score) for member in range(len(self._signs))]
+        return [
+            {unit: place for place, unit in enumerate(sorted(order, key=order.__getitem__), 1)}
+            for order in orders
+        ]
 
-    def _ranks(self, member: int, score: str) -> dict[int, int]:
-        values = {block.unit: _value(block.cells[member], score) for block in self.blocks}
-        known = [unit for unit in values if values[unit] > -math.inf]
-        known.sort(key=values.__getitem__)
-        return {unit: place for place, unit in enumerate(reversed(known), 1)}
+    def _order(self, member: int, score: str) -> dict[int, float]:
+        """Of the units that have this score by a method: the smaller the number, the better."""
+        order = order_of(score, self._signs[member])
+        cells = {block.unit: block.cells[member] for block in self.blocks}
+        return {
+            unit: order(cell.scores[score])
+            for unit, cell in cells.items()
+            if cell and not math.isnan(cell.scores.get(score, math.nan))
+        }
 
     def require_score(self, name: str) -> None:
         """Require a score of that name.
@@ -144,9 +154,3 @@ def _block(unit: int, columns: Sequence[Mapping[int, Cell]]) -> Block:
     cells = tuple(column.get(unit) for column in columns)
     label = next((cell.row.label for cell in cells if cell and cell.row.label), "")
     return Block(unit, label, cells)
-
-
-def _value(cell: Cell | None, score: str) -> float:
-    """The score, -inf if there is none."""
-    value = cell.scores.get(score, math.nan) if cell else math.nan
-    return -math.inf if math.isnan(value) else value

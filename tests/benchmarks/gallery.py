@@ -6,8 +6,9 @@
 
 Made-up pictures of 227 x 227 pixels in natural colours, by two methods, with references and scores;
 each layer is a process of its own, as in the workflow. Times for all of AlexNet are CPU seconds a
-unit, times its units. The page is opened in headless Chromium from the disk, by its defaults and by
-gain: bytes of all files that it reads, and when its largest part is painted.
+unit, times its units. The page is opened in headless Chromium from the disk, in several orders and
+sizes: bytes of all files that it reads, when its largest part is painted, and how long tiles wait
+for their pictures while it scrolls.
 """
 
 from __future__ import annotations
@@ -26,8 +27,12 @@ from urllib.parse import unquote
 
 sys.path.append(str(Path(__file__).parents[1] / "helpers"))
 
+import numpy as np
+import numpy.typing as npt
 from browsing import CHROMIUM, browsing, visit
-from gallery_runs import Layer, make_results
+from gallery_runs import Layer, Painter, make_results, picture
+from PIL import Image
+from scrolling import scroll
 
 from cnnpref.planning.files import PAGE
 from cnnpref.planning.plan import Plan
@@ -49,14 +54,15 @@ PAINT = """() => new Promise(done => {
   const first = performance.getEntriesByName("first-contentful-paint")[0]?.startTime ?? 0;
   setTimeout(() => done([first, last]), 300);
 })"""
-SCROLL = """() => new Promise(done => {
-  let longest = 0, before = performance.now(), y = 0;
-  const step = now => {
-    longest = Math.max(longest, now - before); before = now; y += 450; scrollTo(0, y);
-    if (y < document.documentElement.scrollHeight) requestAnimationFrame(step); else done(longest);
-  };
-  requestAnimationFrame(step);
-})"""
+VIEWS = {
+    "by number": "",
+    "by gain": "#s=-gain",
+    "tiny": "#t=40",
+    "tiny, by gain": "#s=-gain&t=40",
+    "large": "#t=224",
+    "large, by gain": "#s=-gain&t=224",
+}
+SPEEDS = {"fast": 450, "slowly": 60, "to the end at once": 1_000_000}  # pixels a frame
 
 
 def layers(part: int) -> list[Layer]:
@@ -111,20 +117,45 @@ def cost(folder: Path, part: int) -> None:
     )
 
 
-def page(folder: Path, units: int, repeat: int) -> None:
-    """Print what the first view of a layer of so many units takes."""
+def page(folder: Path, units: int, repeat: int, pictures: Path | None) -> None:
+    """Print what the first view of a layer of so many units takes, and how it scrolls."""
     layer = Layer("fc6", range(units), None, scores=True)
-    plan = make_results(folder / "page", [layer], ("spectral",), side=112)
+    paint = picture if pictures is None else painter(np.load(pictures, mmap_mode="r"))
+    plan = make_results(folder / "page", [layer], ("spectral",), side=112, paint=paint)
     write_layer(plan, "fc6")
     write_overview(plan)
+    look(plan.path(PAGE, "fc6"), repeat)
+
+
+def look(path: Path, repeat: int) -> None:
+    """Print the first views of a layer's page, and how it scrolls."""
     with browsing() as browser:
-        for name, told in {"by number": "", "by gain": "#s=-gain", "tiny": "#t=40"}.items():
-            views = [_view(browser, plan.path(PAGE, "fc6"), told) for _ in range(repeat)]
+        for name, told in VIEWS.items():
+            views = [_view(browser, path, told) for _ in range(repeat)]
             first, largest, kilobytes, files = map(statistics.median, zip(*views, strict=True))
-            print(f"{units:,} units {name:10} {kilobytes:6,.0f} kB in {files:.0f} files,", end=" ")
-            print(f"first paint {first:.0f} ms, largest {largest:.0f} ms", flush=True)
-        opened = visit(browser, plan.path(PAGE, "fc6"))
-        print(f"scrolled to the end: longest frame {opened.page.evaluate(SCROLL):.0f} ms")
+            print(f"{name:16} {kilobytes:6,.0f} kB in {files:.0f} files, first paint", end=" ")
+            print(f"{first:.0f} ms, largest {largest:.0f} ms", flush=True)
+        for name, told in list(VIEWS.items())[:4]:
+            for speed, step in SPEEDS.items():
+                opened = visit(browser, f"{path.as_uri()}{told}")
+                opened.page.wait_for_timeout(1500)
+                seen = scroll(opened.page, step, most=6000)
+                opened.page.context.close()
+                print(f"{name:16} {speed:20} {seen}", flush=True)
+
+
+def painter(pictures: npt.NDArray[np.uint8]) -> Painter:
+    """Makes pictures of given ones (n, H, W, 3): each time another part, or its mirror image."""
+
+    def paint(side: int, unit: int, method: str, seed: int) -> npt.NDArray[np.float32]:
+        random = np.random.default_rng((unit, len(method), seed))
+        whole = np.asarray(pictures[unit % len(pictures)])
+        size = int(min(whole.shape[:2]) * random.uniform(0.75, 1))
+        y, x = (int(random.integers(n - size + 1)) for n in whole.shape[:2])
+        part = Image.fromarray(whole[y : y + size, x : x + size]).resize((side, side))
+        return np.asarray(part, np.float32)[:, :: random.choice((-1, 1))]
+
+    return paint
 
 
 def _view(browser: Any, path: Path, state: str) -> tuple[float, float, float, int]:
@@ -142,6 +173,7 @@ def arguments() -> Namespace:
     add = parser.add_argument
     add("--part", type=int, default=16, help="of each layer's units one of so many")
     add("--page", type=int, help="measure only a page of so many units")
+    add("--pictures", type=Path, help="an .npy (n, H, W, 3) of bytes: the page has parts of these")
     add("--repeat", type=int, default=5, help="views of a page")
     add("--folder", type=Path, help="where the files go; they are deleted at the end")
     return parser.parse_args()
@@ -155,7 +187,7 @@ def main() -> None:
             cost(Path(name), given.part)
             shutil.rmtree(Path(name) / "alexnet")
         if CHROMIUM:
-            page(Path(name), given.page or 4096, given.repeat)
+            page(Path(name), given.page or 4096, given.repeat, given.pictures)
 
 
 if __name__ == "__main__":

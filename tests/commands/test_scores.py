@@ -9,9 +9,11 @@ from typing import Any
 import numpy as np
 import polars
 import pytest
+import torch
 from calling import Config, call, fail, net_of, succeed, unit_files
 from drawings import write_pngs
 
+from cnnpref.nets import open_net
 from cnnpref.results.score_file import columns
 
 FOLDER = Path("results/tiny")
@@ -42,6 +44,18 @@ def run(tiny_config: Config, photos: Path) -> Config:
     for command in ("references", "generate", "collect"):
         succeed(command, config)
     return config
+
+
+def test_units_with_similar_weights_have_a_table(run: Config) -> None:
+    succeed("scores", run)
+    table = polars.read_parquet(FOLDER / "scores" / "alike" / "conv1.parquet")
+    assert table.columns == ["unit", "other", "cosine"]
+    assert set(table["unit"]) | set(table["other"]) <= set(range(6))
+    assert all(0 < cosine <= 1.001 for cosine in table["cosine"])
+    (weights,) = open_net(run["net"]).unit_weights("conv1")
+    unit, other, cosine = table.row(0)
+    wanted = torch.cosine_similarity(weights[unit], weights[other], 0)
+    assert cosine == pytest.approx(float(wanted), abs=1e-5)
 
 
 def tables() -> dict[str, polars.DataFrame]:

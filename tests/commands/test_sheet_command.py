@@ -22,9 +22,9 @@ def text(path: str) -> str:
 def test_pages_and_pdfs_are_drawn_checked_and_shown(finished: Project) -> None:
     config = {**finished.config, "sheets": {"units": 4, "pdf": True}}
     told = fail("check", config)
-    assert "6 missing" in told  # 2 further pages of conv1, 4 PDFs
+    assert "8 missing" in told  # 2 further pages of conv1, 4 PDFs; what says how they look
     succeed("sheet", config)
-    assert files(SHEETS) == [
+    assert [name for name in files(SHEETS) if not name.endswith(".json")] == [
         *("conv1+page2.png", "conv1.pdf", "conv1.png"),
         *("conv1/gd+page2.png", "conv1/gd.pdf", "conv1/gd.png"),
         *("fire=expand.pdf", "fire=expand.png", "fire=expand/gd.pdf", "fire=expand/gd.png"),
@@ -33,7 +33,7 @@ def test_pages_and_pdfs_are_drawn_checked_and_shown(finished: Project) -> None:
         succeed(command, config)
     (SHEETS / "conv1.pdf").write_bytes((SHEETS / "conv1.pdf").read_bytes()[:-20])
     assert call("check", config).stdout.startswith("damaged  results/mine/sheets/conv1.pdf: not a")
-    assert "6 files" in call("clean", finished.config, "--dry-run").stdout
+    assert "8 files" in call("clean", finished.config, "--dry-run").stdout
 
 
 def test_transparency_is_a_matter_of_the_config_or_of_a_flag(finished: Project) -> None:
@@ -48,6 +48,25 @@ def test_transparency_is_a_matter_of_the_config_or_of_a_flag(finished: Project) 
         with Image.open(sheet) as image:
             modes.append(image.mode)
     assert modes == ["RGBA", "RGB", "RGBA"]
+
+
+def looks() -> list[str]:
+    return [path.read_text() for path in SHEETS.glob("conv1/look-*.json")]
+
+
+def test_a_file_whose_name_changes_says_how_all_sheets_of_a_layer_look(finished: Project) -> None:
+    changed = {**finished.config, "sheets": {"under": ["rank"]}}
+    plain = looks()
+    assert len(plain) == 1
+    assert "2 missing" in fail("check", changed)
+    succeed("sheet", changed)
+    assert looks() != plain
+    assert len(looks()) == 1
+    succeed("check", changed)
+    succeed("sheet", changed, "--layer", "conv1", "--alpha")  # other than the config says
+    assert looks() == []
+    succeed("sheet", finished.config)
+    assert looks() == plain
 
 
 def test_a_sheet_of_chosen_units(finished: Project) -> None:

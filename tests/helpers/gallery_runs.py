@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 from io import BytesIO
@@ -19,10 +19,12 @@ from planning import description
 
 from cnnpref.atomic import replacing
 from cnnpref.methods import METHODS
-from cnnpref.planning.files import LAYER, LAYER_SHEET, METHOD_SHEET, REFERENCE, SCORES, UNITS
+from cnnpref.planning.files import ALIKE, LAYER, LAYER_SHEET, METHOD_SHEET, REFERENCE, SCORES, UNITS
 from cnnpref.planning.plan import Plan
 from cnnpref.planning.series import Series, escape
 from cnnpref.results.layer_file import collect
+from cnnpref.results.score_file import ALIKE as ALIKE_COLUMNS
+from cnnpref.results.score_file import as_table, write_table
 from cnnpref.results.unit_file import UnitResult, write_unit
 from cnnpref.show.site.layer import write_layer
 from cnnpref.show.site.overview import write_overview
@@ -81,6 +83,10 @@ def picture(side: int, unit: int, method: str, seed: int) -> npt.NDArray[np.floa
     return image + random.normal(0, noisy, image.shape).astype(np.float32)
 
 
+Painter = Callable[[int, int, str, int], npt.NDArray[np.float32]]
+"""Makes a picture, mostly (side, side, 3), for a side, a unit, a method and a seed."""
+
+
 def _trace(score: float, count: int, seed: int) -> npt.NDArray[np.float32]:
     random = np.random.default_rng(seed)
     rise = 1 / (1 + np.exp(-np.linspace(-4, 5, count)))
@@ -97,21 +103,22 @@ def _score(unit: int, method: str, seed: int) -> float:
 
 
 def _result(
-    layer: Layer, series: Series, unit: int, side: int, frames: int
+    layer: Layer, series: Series, unit: int, side: int, frames: int, paint: Painter
 ) -> tuple[UnitResult, npt.NDArray[np.uint8] | None]:
     status = layer.failed.get((unit, series.method), "ok")
     score = 0.0 if status != "ok" else _score(unit, series.method, series.seed)
-    image = picture(side, unit, series.method, series.seed)
+    image = paint(side, unit, series.method, series.seed)
     trace = _trace(score, {"lbfgs": 51, "spectral": 96}.get(series.method, 200), unit)
     if status == "diverged":
         trace[-1] = np.nan
-    y, x = np.mgrid[:side, :side] / side - 0.5
+    height, width = image.shape[:2]
+    y, x = np.mgrid[:height, :width] / side - 0.5
     attempts = {"attempts": 4, "attempts_status": [status] * 3}
     weight = (255 * np.exp(-12 * (x**2 + y**2))).astype(np.uint8)
     attributes = {
         **{"net": "squeezenet", "sha256": {"net": {"prototxt": "ab" * 32}}, "layer": layer.name},
         **{"unit": unit, "position": layer.position, "method": series.method},
-        "receptive_field": layer.field or (0, 0, side, side),
+        "receptive_field": layer.field or (0, 0, height, width),
         "options": {"steps": len(trace)},
         **{"seed": series.seed, "status": status, "score": score, "score_best": float(trace.max())},
         **{"versions": {"cnnpref": "0.1.0"}, "device": "cpu", "seconds": 0.75, "sign": layer.sign},
@@ -166,6 +173,7 @@ def make_results(
     side: int = 48,
     seeds: Mapping[str, int] | None = None,
     frames: int = 0,
+    paint: Painter = picture,
 ) -> Plan:
     """Write the files that a gallery is made of.
 
@@ -176,6 +184,7 @@ def make_results(
         side: of an image, in pixels.
         seeds: how many images of a unit a method makes; 1 unless given.
         frames: of the ascent, by the first method.
+        paint: makes the pictures.
     """
     known = {layer.name: (max(layer.units) + 1,) for layer in layers}
     between = {f"between{k}": (1,) for k in range(3)}
@@ -190,13 +199,15 @@ def make_results(
     by_name = {layer.name: layer for layer in layers}
     for each in series:
         for unit in each.units:
-            _write(each.path(unit), *_result(by_name[each.layer], each, unit, side, frames))
+            _write(each.path(unit), *_result(by_name[each.layer], each, unit, side, frames, paint))
     for layer in layers:
         collect(plan.path(LAYER, layer.name), plan.select(layer.name))
         if layer.references:
             write_references(plan, layer, side)
         if layer.scores:
             write_scores(plan, layer)
+        if not layer.references:
+            write_alike(plan, layer)
         _blank_sheets(plan, layer.name)
     return plan
 
@@ -304,3 +315,14 @@ def write_scores(plan: Plan, layer: Layer) -> None:
     path = plan.path(SCORES, layer.name)
     with replacing(path) as temporary:
         polars.DataFrame(rows, infer_schema_length=None).write_parquet(temporary)
+
+
+def write_alike(plan: Plan, layer: Layer) -> None:
+    """A table of the units with similar weights: the next ones."""
+    units = list(layer.units)
+    rows = [
+        {"unit": unit, "other": units[(place + step) % len(units)], "cosine": 0.9 / step}
+        for place, unit in enumerate(units)
+        for step in range(1, min(9, len(units)))
+    ]
+    write_table(plan.path(ALIKE, layer.name), as_table(rows, ALIKE_COLUMNS))

@@ -10,6 +10,7 @@ from places import ROOT
 from planning import plan
 
 from cnnpref.planning.files import (
+    ALIKE,
     INDEX,
     KINDS,
     LAYER,
@@ -93,7 +94,7 @@ def test_files_of_a_layer_are_made_of_files_of_that_layer(made: Plan) -> None:
 def test_pages_are_made_of_their_layer_and_the_index_of_all_pages(made: Plan) -> None:
     by_path = {file.path: file for file in made.files()}
     page, index = by_path[made.path(PAGE, "conv1")], by_path[made.path(INDEX)]
-    kinds = LAYER, REFERENCE, SCORES
+    kinds = LAYER, REFERENCE, SCORES, ALIKE
     assert page.made_of == tuple(made.path(kind, "conv1") for kind in kinds)
     assert set(index.made_of) == {
         path for layer in made.layers for kind in PAGES.makes for path in made.paths([kind], layer)

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from itertools import combinations
+
 import numpy as np
 import pytest
 
-from cnnpref.show.site.charts import TRACE, histogram, traces
+from cnnpref.show.site.charts import TRACE, Mark, histogram, traces
 from cnnpref.show.site.numbers import duration, figure, ordinal, times
 from cnnpref.show.site.references import Histogram
 
@@ -84,12 +86,25 @@ def test_a_histogram_is_linear_near_0_and_logarithmic_beyond() -> None:
     x = {tick.label: tick.x for tick in chart.ticks}
     ticks = [tick.x for tick in chart.ticks]
     assert ticks == sorted(ticks)
-    assert min(np.diff(ticks)) > 44
+    assert min(np.diff(ticks)) > 66
     assert x["0"] < chart.best.x
     far, near, least = sorted(chart.marks, key=lambda mark: -mark.x)
     assert far.label == "maco 1\u202f000\u202f000"
     assert near.y != least.y  # their labels would overlap
+    assert not any(
+        overlap(one, other) for one, other in combinations([*chart.marks, chart.best], 2)
+    )
+    assert all(bar.y > max(mark.y for mark in chart.marks) for bar in chart.bars)
     assert 0 <= least.x < far.x <= 640
+
+
+def overlap(one: Mark, other: Mark) -> bool:
+    """Whether two labels do, in the large type of a phone."""
+    (a, b), (c, d) = (
+        (m.x, m.x + 11 * len(m.label)) if m.anchor == "start" else (m.x - 11 * len(m.label), m.x)
+        for m in (one, other)
+    )
+    return a < d and c < b and abs(one.y - other.y) < 20
 
 
 def test_a_histogram_of_one_value_is_drawn() -> None:

@@ -124,6 +124,21 @@ def test_units_are_chosen_and_sorted(tmp_path: Path) -> None:
         units({3, 7})
 
 
+def test_the_best_are_first_also_where_less_is_better(tmp_path: Path) -> None:
+    table = scores(tmp_path, spectrum=[2.0, 0.5, 1], colour=[1.5, 0.2, 0.9], gain=[1.0, 3, 2])
+
+    def order(score: str, **attributes: Any) -> list[str]:
+        source = layer(tmp_path, [grey(unit, **attributes) for unit in range(3)])
+        choice, look = Choice(sort=score), SheetOptions(under=())
+        return " ".join(texts(tmp_path, source, choice=choice, look=look, scores=table)[3:]).split()
+
+    assert order("spectrum") == ["1", "2", "0"]
+    assert order("colour") == ["2", "0", "1"]
+    assert order("activation") == ["2", "1", "0"]
+    assert order("activation", sign=-1) == ["0", "1", "2"]
+    assert order("gain", sign=-1) == ["1", "2", "0"]
+
+
 def test_dead_units_say_why_and_have_no_score(tmp_path: Path) -> None:
     failed = [grey(1, status="zero-gradient"), grey(2, status="melted")]
     source = layer(tmp_path, [grey(0), *failed])

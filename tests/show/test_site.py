@@ -175,6 +175,8 @@ def test_a_unit_without_references_says_how_to_get_them(site: Plan) -> None:
     assert "This run has no references" in text
     assert "references: photos/" in text
     assert "Images it likes most" not in text
+    assert "Units with similar weights Cosine of the angle" in text
+    assert "0 cos 0.90 2 cos 0.45" in text
 
 
 def test_sums_over_a_map_have_no_mark_among_single_places(site: Plan) -> None:

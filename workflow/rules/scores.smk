@@ -9,6 +9,7 @@ rule scores:
         ancient(lambda wildcards: weights_for_scores()),
     output:
         table=below(files.SCORES.path),
+        alike=below(files.ALIKE.path),
         # What a job that was killed had computed; update() needs a file system that all share.
         part=update(part_of_scores) if settings["batch"] > 1 else part_of_scores,
     log:

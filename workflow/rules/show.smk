@@ -49,6 +49,7 @@ for number, layer in enumerate(plan.layers, 1):
                 )
                 for path in plan.paths([files.METHOD_SHEET, files.METHOD_PDF], layer)
             ],
+            str(plan.path(files.LOOK, layer)),
         log:
             below(files.SHEETS.log).format(layer=escape(layer)),
         conda:

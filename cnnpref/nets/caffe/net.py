@@ -52,6 +52,10 @@ class CaffeNet(Net):
         value = self.graph.layers[layer]
         return next(node.layer.weights for node in self.graph.nodes if value in node.tops)
 
+    def unit_weights(self, layer: str) -> list[Tensor]:
+        value = self.graph.layers[layer]
+        return next(node.layer.unit_weights() for node in self.graph.nodes if value in node.tops)
+
     def weight_counts(self) -> Mapping[str, int]:
         counts = Counter[str]()
         for layer, weight in self._weights():

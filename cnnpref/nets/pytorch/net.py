@@ -59,6 +59,15 @@ class TorchNet(Net):
                 counts[path] = sum(weight.numel() for weight in own)
         return counts
 
+    def unit_weights(self, layer: str) -> list[Tensor]:
+        try:
+            module = self.module.get_submodule(layer)
+        except AttributeError:  # the second call of a module, or no module at all
+            return []
+        if isinstance(module, nn.Conv1d | nn.Conv2d | nn.Conv3d):
+            return list(module.weight.detach().flatten(1).chunk(module.groups))
+        return [module.weight.detach()] if isinstance(module, nn.Linear) else []
+
     def activations(self, images: Tensor, layer: str) -> Tensor:
         self.layer_shape(layer)
         values: dict[str, Tensor] = {}

@@ -98,9 +98,8 @@ def _trace(activation: npt.NDArray[np.float64], height: Place, sign: int) -> Tra
     )
 
 
-HISTOGRAM = (640, 190)
-_TOP, _BASE = 70, 160  # of the bars
-_TEXT = 6.6  # width of a letter
+_WIDTH, _TALL = 640, 90  # of the histogram, and of its highest bar
+_TEXT, _LINE = 11, 20  # width of a letter and height of a line, as large as they are on a phone
 
 
 class Bar(NamedTuple):
@@ -123,15 +122,20 @@ class Mark(NamedTuple):
     """A labelled line at a value; labels that are close stand above each other."""
 
     x: float
-    y: float
+    y: int
     label: str
     anchor: str
 
 
 @dataclass(frozen=True)
 class HistogramChart:
-    """A histogram on an axis that is linear near 0 and logarithmic beyond."""
+    """A histogram on an axis that is linear near 0 and logarithmic beyond.
 
+    Attributes:
+        base: the height of the axis, below all labels and bars.
+    """
+
+    base: int
     bars: Sequence[Bar]
     ticks: Sequence[Tick]
     marks: Sequence[Mark]
@@ -154,29 +158,34 @@ def histogram(data: Histogram, marks: Mapping[str, float]) -> HistogramChart:
 
     def place(value: float) -> float:
         u = (np.arcsinh(value / scale) - ends[0]) / span
-        return round(float(12 + u * (HISTOGRAM[0] - 24)), 1)
+        return round(float(12 + u * (_WIDTH - 24)), 1)
 
+    labels = {f"{name} {figure(value)}": value for name, value in marks.items()}
+    best = f"best image {figure(float(high))}"
+    stacked = _stacked({**labels, best: float(high)}, place)
+    base = 10 + max(mark.y for mark in stacked.values()) + _TALL
     most = data.counts.max()
     bars = []
     for i in filled.tolist():
         left, right = place(data.edges[i]), place(data.edges[i + 1])
-        tall = max(2.0, round((_BASE - _TOP) * float(data.counts[i] / most), 1))
-        bars.append(Bar(left, _BASE - tall, round(max(1.0, right - left - 0.6), 1), tall))
-    best = Mark(place(float(high)), 92, f"best image {figure(float(high))}", "end")
-    return HistogramChart(bars, _ticks(values, place), _stacked(marks, place), best)
+        tall = max(2.0, round(_TALL * float(data.counts[i] / most), 1))
+        bars.append(Bar(left, base - tall, round(max(1.0, right - left - 0.6), 1), tall))
+    made = [stacked[label] for label in labels]
+    return HistogramChart(base, bars, _ticks(values, place), made, stacked[best])
 
 
-def _stacked(marks: Mapping[str, float], place: Place) -> list[Mark]:
+def _stacked(marks: Mapping[str, float], place: Place) -> dict[str, Mark]:
     """Labels from right to left, each on the highest line where it meets no other."""
     lines: list[float] = []  # where the leftmost label of each line begins
-    found = []
-    for name, value in sorted(marks.items(), key=lambda item: -item[1]):
-        x, text = place(value), f"{name} {figure(value)}"
+    found = {}
+    for text, value in sorted(marks.items(), key=lambda item: -item[1]):
+        x = place(value)
         width = _TEXT * len(text)
         right = max(x, width + 2)
         line = next((i for i, left in enumerate(lines) if right + 8 < left), len(lines))
         lines[line:] = [right - width, *lines[line + 1 :]]
-        found.append(Mark(x, 12 + 14 * line, text, "start" if x < width + 2 else "end"))
+        anchor = "start" if x < width + 2 else "end"
+        found[text] = Mark(x, 14 + _LINE * line, text, anchor)
     return found
 
 
@@ -191,6 +200,6 @@ def _ticks(values: Sequence[float], place: Place) -> list[Tick]:
     found: list[Tick] = []
     for value in wanted:
         x = place(value) if low <= value <= high else None
-        if x is not None and all(abs(x - tick.x) > 44 for tick in found):
+        if x is not None and all(abs(x - tick.x) > 6 * _TEXT for tick in found):
             found.append(Tick(x, f"{value:g}".replace("-", "−")))
     return sorted(found)

@@ -17,12 +17,11 @@ from cnnpref.planning.files import (
     UNIT_PAGE,
 )
 from cnnpref.planning.plan import Plan
-from cnnpref.show.site.alike import Alike
 from cnnpref.show.site.material import Material, Run, open_material
 from cnnpref.show.site.numbers import rounded
 from cnnpref.show.site.pictures import PLACES
 from cnnpref.show.site.store import Store, write_text
-from cnnpref.show.site.summary import facts_of, failures_of, summarise
+from cnnpref.show.site.summary import facts_of, results_of, summarise
 from cnnpref.show.site.templating import address, render
 from cnnpref.show.site.tiles import write_tiles
 from cnnpref.show.site.unit import UnitPages
@@ -53,14 +52,13 @@ def write_layer(plan: Plan, layer: str) -> int:
         firsts = list(material.firsts.values())
         for place, run in enumerate(firsts):
             store.put_text(plan.path(TILES, layer, run.name) / "data.js", _data(run, place))
-        tiles = {
+        facts = {
             run.name: write_tiles(store, material, run, firsts.index(run) if k == 0 else None)
             for runs in material.methods.values()
             for k, run in enumerate(runs)
         }
-        alike = Alike(material, tiles[firsts[0].name].prints)
-        UnitPages(material, tiles, alike).write(store)
-        store.close(summarise(material, tiles))
+        UnitPages(material, facts).write(store)
+        store.close(summarise(material, facts))
         write_text(plan.path(PAGE, layer), _page(material))
     return store.written
 
@@ -91,21 +89,16 @@ def _page(material: Material) -> str:
         units=address(plan.path(UNIT_PAGE, layer, unit=0).parent, page),
         methods=list(material.methods),
         facts=facts_of(material),
-        failed=[failures_of(run) for run in material.firsts.values()],
+        results=[results_of(run) for run in material.firsts.values()],
         count=len(material.units),
-        example=f"{_example(material)}{f', {labels[0]}' if labels else ''}",
+        number=material.units[len(material.units) // 8],
+        range=f"{material.units[0]}–{material.units[len(material.units) // 2]}",
         labelled=labels[0] if labels else "",
         orders=list(_orders(material)),
         filters=list(_filters(material)),
         tiles=_tiles(material, first),
         links=list(_links(material)),
     )
-
-
-def _example(material: Material) -> str:
-    """Of a search: a number and a range that are there."""
-    units = material.units
-    return f"{units[len(units) // 8]}, {units[0]}–{units[len(units) // 2]}"
 
 
 def _orders(material: Material) -> Iterator[tuple[str, str]]:

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from math import isfinite
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from cnnpref.errors import UserError
 from cnnpref.geometry import Box
-from cnnpref.planning.files import LAYER, REFERENCE, SCORES
+from cnnpref.planning.files import ALIKE, LAYER, REFERENCE, SCORES
 from cnnpref.planning.plan import Plan
 from cnnpref.planning.series import Series
 from cnnpref.results.layer_file import Row, open_layer
@@ -60,6 +62,7 @@ class Material:
         size: height and width of an image.
         field: what the first unit sees of it: all of a layer see as much.
         references: open, if there are any.
+        alike: units whose weights are most alike, each with the cosine, the most alike first.
     """
 
     plan: Plan
@@ -71,6 +74,7 @@ class Material:
     size: tuple[int, int]
     field: Box
     references: References | None
+    alike: Mapping[int, list[tuple[int, float]]]
 
     @property
     def firsts(self) -> dict[str, Run]:
@@ -124,7 +128,15 @@ def open_material(plan: Plan, layer: str) -> Iterator[Material]:
             first.image(0).shape[:2],
             next(iter(next(iter(methods.values()))[0].rows.values())).receptive_field,
             natural,
+            _alike(plan.path(ALIKE, layer)),
         )
+
+
+def _alike(path: Path) -> dict[int, list[tuple[int, float]]]:
+    table, found = find_table(path), defaultdict[int, list[tuple[int, float]]](list)
+    for unit, other, cosine in table.iter_rows() if table is not None else ():
+        found[unit].append((other, cosine))
+    return found
 
 
 def _columns(

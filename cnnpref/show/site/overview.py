@@ -115,7 +115,7 @@ def _layer(
         "box": [round(100 / width * n, 1) for n in (top, left, bottom - top, right - left)],
         "sees": summary["sees"].replace("field ", "sees "),
         "facts": summary["facts"],
-        "failures": summary["failures"],
+        "results": [summary["methods"][method] for method in methods],
         "strips": [list(_strip(plan, summary, method)) for method in methods],
         "cells": [_cell(summary["methods"][method]) for method in methods],
     }
@@ -136,7 +136,7 @@ def _strip(plan: Plan, summary: dict[str, Any], method: str) -> Iterator[dict[st
 def _cell(method: dict[str, Any]) -> dict[str, str]:
     failed, units = method["failed"], method["units"]
     done = f"{count(units - failed)} of {count(units)}" if failed else count(units)
-    gain = "" if method["gain"] is None else f"{times(method['gain'])} in "
+    gain = method["gain"] and f"{method['gain']} in "
     seeds = f", {count(method['seeds'])} seeds" if method["seeds"] > 1 else ""
     return {
         "done": done + seeds,

@@ -20,7 +20,7 @@ Pixels = npt.NDArray[np.uint8]
 TILE, SMALL = 112, 48  # sides of a tile: of the grid, and where its tiles are tiny
 ACROSS = 8  # tiles in a row of a sheet, and rows
 PLACES = ACROSS * ACROSS
-FINE = 96  # smaller pictures are stored without loss: they are shown several times as large
+FINE = 96  # pictures up to this are stored without loss: they are shown several times as large
 _CLIPPED = 0.04  # per cent of the values, where the contrast is stretched
 
 
@@ -65,7 +65,7 @@ def sheet(tiles: Sequence[Pixels | None], side: int) -> Pixels:
     for place, each in enumerate(tiles):
         if each is not None:
             row, column = divmod(place, ACROSS)
-            page[row, :, column] = each if side == TILE else _resized(each, side)
+            page[row, :, column] = each if side == TILE else resized(each, side)
     return page.reshape(ACROSS * side, ACROSS * side, 3)
 
 
@@ -84,17 +84,16 @@ def with_importance(pixels: Pixels, importance: Pixels) -> Pixels:
     return np.dstack([pixels, importance])
 
 
-def fingerprint(pixels: Pixels) -> npt.NDArray[np.float32]:
-    """12 x 12 mean colours of a tile, as numbers of mean 0 and norm 1: (432,) float32."""
-    small = _resized(pixels, 12).astype(np.float32).ravel()
-    small -= small.mean()
-    return small / max(float(np.linalg.norm(small)), 1e-6)
-
-
 def webp(pixels: Pixels, quality: int = 72) -> bytes:
-    """A WebP file of (H, W, 3) or (H, W, 4) bytes; without loss if it is tiny."""
-    tiny = ACROSS < max(pixels.shape[:2]) <= FINE
-    return _encoded(pixels, "WEBP", quality=quality, method=2 if tiny else 3, lossless=tiny)
+    """A WebP file of (H, W, 3) or (H, W, 4) bytes, with loss."""
+    return _encoded(pixels, "WEBP", quality=quality, method=3)
+
+
+def large_webp(pixels: Pixels, quality: int = 72) -> bytes:
+    """A WebP file of a picture that is shown large: without loss if it has few pixels."""
+    if max(pixels.shape[:2]) > FINE:
+        return webp(pixels, quality)
+    return _encoded(pixels, "WEBP", quality=quality, method=2, lossless=True)
 
 
 def png(pixels: Pixels) -> bytes:
@@ -126,7 +125,8 @@ def _encoded(pixels: Pixels, kind: str, **settings: object) -> bytes:
     return file.getvalue()
 
 
-def _resized(pixels: Pixels, side: int) -> Pixels:
+def resized(pixels: Pixels, side: int) -> Pixels:
+    """A picture as a square of that side."""
     return np.asarray(Image.fromarray(pixels).resize((side, side), Image.Resampling.BOX))
 
 

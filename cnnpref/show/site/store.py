@@ -1,6 +1,6 @@
 """The files that a layer's job leaves: written only if their content changed, listed in a manifest.
 
-A manifest is JSON: `{"version": 1, "summary": {...}, "files": {path: [digest, size]}}`, paths below
+A manifest is JSON: `{"version": 2, "summary": {...}, "files": {path: [digest, size]}}`, paths below
 the run's folder. Single files are not flushed to the disk, for they are many and can be made again:
 what a crash of the machine takes of them has another size than the manifest says.
 """
@@ -17,7 +17,7 @@ from typing import Any
 from cnnpref.atomic import refusal, replacing
 from cnnpref.errors import UserError
 
-VERSION = 1  # raise it when the same input gives other files
+VERSION = 2  # raise it when the same input gives other files
 
 
 def read_manifest(path: Path) -> dict[str, Any]:

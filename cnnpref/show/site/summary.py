@@ -9,8 +9,8 @@ from typing import Any
 
 from cnnpref.geometry import Box
 from cnnpref.show.site.material import Material, Run
-from cnnpref.show.site.numbers import rounded, times, units
-from cnnpref.show.site.tiles import Tiles
+from cnnpref.show.site.numbers import times, units
+from cnnpref.show.site.tiles import FactsOf
 from cnnpref.unit_map import Position
 
 BEST = 12  # units of a layer on the page of a run
@@ -18,49 +18,47 @@ BEST = 12  # units of a layer on the page of a run
 _WORDS = {"zero-gradient": "without gradient"}  # of a status, in a sentence
 
 
-def summarise(material: Material, tiles: Mapping[str, Tiles]) -> dict[str, Any]:
+def summarise(material: Material, facts: Mapping[str, FactsOf]) -> dict[str, Any]:
     """All that the page of the run needs of a layer, as JSON can hold it."""
     failed = {unit for run in material.firsts.values() for unit in run.failed()}
     first = next(iter(material.firsts.values()))
-    facts = next(iter(tiles[first.name].facts.values())).attributes
+    attributes = next(iter(facts[first.name].values())).attributes
     return {
         "layer": material.layer,
         "net": material.net,
         "units": len(material.units),
         "failed": len(failed),
-        "failures": failures_of(first),
         "size": material.size,
         "field": material.field,
         "sees": sees(material.size, material.field),
         "facts": facts_of(material),
         "references": material.references.count if material.references else None,
         "position": first.series.position,
-        "sha256": facts["sha256"],
-        "versions": facts["versions"],
-        "device": facts["device"],
+        "sha256": attributes["sha256"],
+        "versions": attributes["versions"],
+        "device": attributes["device"],
         "methods": {
-            method: _method(material, run, tiles[run.name])
+            method: _method(material, run, facts[run.name])
             for method, run in material.firsts.items()
         },
     }
 
 
-def _method(material: Material, run: Run, tiles: Tiles) -> dict[str, Any]:
+def _method(material: Material, run: Run, facts: FactsOf) -> dict[str, Any]:
     key = "gain" if "gain" in run.scores else "activation"
     column = run.scores.get(key, {})
     best = sorted(column, key=lambda unit: (-material.sign * column[unit], unit))[:BEST]
-    gains = run.scores.get("gain")
     return {
+        **results_of(run),
         "units": len(run.rows),
         "failed": len(run.failed()),
-        "gain": rounded(median(gains.values())) if gains else None,
-        "seconds": sum(float(facts.attributes["seconds"]) for facts in tiles.facts.values()),
+        "seconds": sum(float(each.attributes["seconds"]) for each in facts.values()),
         "best": [
             {
                 "unit": unit,
                 "label": material.labels.get(unit, ""),
                 "activation": run.scores["activation"].get(unit, run.rows[unit].score),
-                "gain": gains.get(unit) if gains else None,
+                "gain": run.scores.get("gain", {}).get(unit),
             }
             for unit in best
         ],
@@ -70,15 +68,13 @@ def _method(material: Material, run: Run, tiles: Tiles) -> dict[str, Any]:
 
 
 def facts_of(material: Material) -> list[str]:
-    """A layer in a few words: its units, their field, their median gain."""
+    """A layer in a few words: its units, and what they see."""
     first = next(iter(material.firsts.values()))
     facts = [units(len(material.units)), sees(material.size, material.field)]
     if place := place_of(first.series.position):
         facts.append(place)
     if material.sign < 0:
         facts.append("what they like least")
-    if gains := first.scores.get("gain"):
-        facts.append(f"median gain {times(median(gains.values()))}")
     return facts
 
 
@@ -101,7 +97,11 @@ def sees(size: tuple[int, int], field: Box) -> str:
     return f"field {right - left} × {bottom - top} px"
 
 
-def failures_of(run: Run) -> str:
-    """The failed units of a method by status: "4 stuck, 2 without gradient"; or ""."""
-    counts = Counter(run.failed().values())
-    return ", ".join(f"{n:,} {_WORDS.get(word, word)}" for word, n in sorted(counts.items()))
+def results_of(run: Run) -> dict[str, str]:
+    """How a method did: its median gain, and its failures as "4 stuck, 2 without gradient"."""
+    gains, counts = run.scores.get("gain"), Counter(run.failed().values())
+    words = (f"{n:,} {_WORDS.get(word, word)}" for word, n in sorted(counts.items()))
+    return {
+        "gain": times(median(gains.values())) if gains else "",
+        "failures": ", ".join(words),
+    }

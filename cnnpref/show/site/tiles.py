@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 import h5py
 import numpy as np
-import numpy.typing as npt
 
 from cnnpref.planning.files import PNG, TILES
 from cnnpref.results.hdf5 import open_file
@@ -22,9 +21,10 @@ from cnnpref.show.site.pictures import (
     TILE,
     Pixels,
     film,
-    fingerprint,
+    large_webp,
     placeholder,
     png,
+    resized,
     sheet,
     shown,
     tile,
@@ -33,7 +33,8 @@ from cnnpref.show.site.pictures import (
 )
 from cnnpref.show.site.store import Store, digest
 
-LARGE, THUMB, WEIGHED, FILM = "{}-large.webp", "{}.webp", "{}-importance.webp", "{}-film.webp"
+LARGE, THUMB, TINY = "{}-large.webp", "{}.webp", "{}-small.webp"
+WEIGHED, FILM = "{}-importance.webp", "{}-film.webp"
 FRAME = "{}-frame{}.webp"
 SHEETS = "sheets.css"
 _MOST_FRAMES = 12  # on a film strip; the film has all
@@ -53,21 +54,12 @@ class Facts:
     frames: Sequence[int]
 
 
-@dataclass
-class Tiles:
-    """What came of the pictures of a series.
-
-    Attributes:
-        facts: by unit.
-        prints: of the pictures, (432,) each, by unit: see `fingerprint`.
-    """
-
-    facts: dict[int, Facts] = field(default_factory=dict)
-    prints: dict[int, npt.NDArray[np.float32]] = field(default_factory=dict)
+FactsOf = dict[int, Facts]
+"""By unit."""
 
 
-def write_tiles(store: Store, material: Material, run: Run, place: int | None) -> Tiles:
-    """Write the pictures of all units of a series.
+def write_tiles(store: Store, material: Material, run: Run, place: int | None) -> FactsOf:
+    """Write the pictures of all units of a series, and find out what their pages tell.
 
     Args:
         store: where to.
@@ -77,7 +69,7 @@ def write_tiles(store: Store, material: Material, run: Run, place: int | None) -
             no sheets.
     """
     folder = material.plan.path(TILES, material.layer, run.name)
-    found, rules = Tiles(), []
+    found, rules = FactsOf(), list[str]()
     for number, first in enumerate(range(0, len(material.units), PLACES)):
         units = material.units[first : first + PLACES]
         made = [_write_unit(store, folder, run, unit, found) for unit in units]
@@ -92,24 +84,24 @@ def write_tiles(store: Store, material: Material, run: Run, place: int | None) -
 _Made = tuple[Pixels | None, str]  # a tile, none for a unit that failed, and its digest
 
 
-def _write_unit(store: Store, folder: Path, run: Run, unit: int, found: Tiles) -> _Made:
+def _write_unit(store: Store, folder: Path, run: Run, unit: int, found: FactsOf) -> _Made:
     path, row = run.series.path(unit), run.rows[unit]
     result = read_unit(path)
     pixels = shown(result.image, row.receptive_field, run.series.how.is_stretched)
     frames = [] if row.status.failed else _write_frames(store, folder, run, unit)
-    found.facts[unit] = _facts(result, row.status.failed, frames)
+    found[unit] = _facts(result, row.status.failed, frames)
     if row.status.failed:
         return None, ""
     source = digest(pixels.tobytes(), str((pixels.shape, row.receptive_field)))
     small = tile(pixels, row.receptive_field)
-    found.prints[unit] = fingerprint(small)
     store.put(path.with_suffix(Path(PNG.path).suffix), source, partial(png, pixels))
     store.put(folder / THUMB.format(unit), source, partial(webp, small))
-    store.put(folder / LARGE.format(unit), source, partial(webp, pixels, 86))
+    store.put(folder / TINY.format(unit), source, lambda: webp(resized(small, SMALL)))
+    store.put(folder / LARGE.format(unit), source, partial(large_webp, pixels, 86))
     if result.importance is not None:
         weighed = with_importance(pixels, result.importance)
         source_weighed = digest(weighed.tobytes(), str(weighed.shape))
-        store.put(folder / WEIGHED.format(unit), source_weighed, partial(webp, weighed, 80))
+        store.put(folder / WEIGHED.format(unit), source_weighed, partial(large_webp, weighed, 80))
     return small, source
 
 
@@ -133,11 +125,10 @@ def _sheet_file(tiles: Sequence[Pixels | None], side: int) -> bytes:
 
 def _rules(place: int, number: int, tiles: Sequence[Pixels | None]) -> list[str]:
     """The rules of a sheet, large and small, above the mean colours of its tiles."""
-    below = f"url({placeholder(tiles)})"
-    rule = ".m{}{} .k{}{{background-image:url({}{}.webp),{}}}\n"
+    rule = ".m{}{} .k{}{{{}background-image:url({}{}.webp),var(--mean)}}\n"
     return [
-        rule.format(place, "", number, "s", number, below),
-        rule.format(place, ".small", number, "t", number, below),
+        rule.format(place, "", number, f"--mean:url({placeholder(tiles)});", "s", number),
+        rule.format(place, ".small", number, "", "t", number),
     ]
 
 
@@ -152,7 +143,7 @@ def _write_frames(store: Store, folder: Path, run: Run, unit: int) -> list[int]:
     store.put(folder / FILM.format(unit), source, partial(film, list(frames)))
     for place, index in enumerate(chosen.tolist()):
         path = folder / FRAME.format(unit, place)
-        store.put(path, digest(frames[index].tobytes()), partial(webp, frames[index]))
+        store.put(path, digest(frames[index].tobytes()), partial(large_webp, frames[index]))
     return [steps[index] for index in chosen.tolist()]
 
 

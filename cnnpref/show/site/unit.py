@@ -6,14 +6,14 @@ from collections.abc import Mapping
 from typing import Any
 
 from cnnpref.planning.files import PAGE, PNG, TILES, UNIT_PAGE
-from cnnpref.show.site.alike import Alike
+from cnnpref.show.site.alike import alike
 from cnnpref.show.site.charts import Traces, traces
 from cnnpref.show.site.material import Material, Run
 from cnnpref.show.site.numbers import figure, times
 from cnnpref.show.site.ranks import Ranks
 from cnnpref.show.site.store import Store
 from cnnpref.show.site.templating import address, render
-from cnnpref.show.site.tiles import FILM, FRAME, LARGE, THUMB, WEIGHED, Facts, Tiles
+from cnnpref.show.site.tiles import FILM, FRAME, LARGE, THUMB, WEIGHED, Facts, FactsOf
 from cnnpref.show.site.words import REASONS, lead, options_of, tried
 from cnnpref.show.site.world import World
 
@@ -25,16 +25,15 @@ class UnitPages:
 
     Args:
         material: of the layer.
-        tiles: by the name of a series.
-        alike: units that are like another.
+        facts: by the name of a series.
     """
 
-    def __init__(self, material: Material, tiles: Mapping[str, Tiles], alike: Alike) -> None:
+    def __init__(self, material: Material, facts: Mapping[str, FactsOf]) -> None:
         plan, layer = material.plan, material.layer
-        self._material, self._tiles, self._alike = material, tiles, alike
+        self._material, self._facts = material, facts
         self._ranks = Ranks(material)
         self._here = plan.path(UNIT_PAGE, layer, unit=0)  # as deep as any
-        self._folders = {name: address(plan.path(TILES, layer, name), self._here) for name in tiles}
+        self._folders = {name: address(plan.path(TILES, layer, name), self._here) for name in facts}
         self._page = address(plan.path(PAGE, layer), self._here)
 
     def write(self, store: Store) -> None:
@@ -118,7 +117,7 @@ class UnitPages:
 
     def _picture(self, unit: int, run: Run) -> dict[str, Any]:
         material, row = self._material, run.rows[unit]
-        folder, facts = self._folders[run.name], self._tiles[run.name].facts[unit]
+        folder, facts = self._folders[run.name], self._facts[run.name][unit]
         label = material.labels.get(unit)
         told = f"{material.layer} unit {unit}{f', {label}' if label else ''}, by {run.name}"
         return {
@@ -148,7 +147,7 @@ class UnitPages:
 
     def _rise(self, unit: int, method: str) -> dict[str, Any] | None:
         run = self._material.firsts[method]
-        facts, folder = self._tiles[run.name].facts[unit], self._folders[run.name]
+        facts, folder = self._facts[run.name][unit], self._folders[run.name]
         if not facts.frames:
             return None
         return {
@@ -162,11 +161,12 @@ class UnitPages:
 
     def _similar(self, unit: int) -> dict[str, Any]:
         material = self._material
-        first = next(iter(material.firsts.values()))
+        first, like = next(iter(material.firsts.values())), alike(material, unit)
         folder, failed = self._folders[first.name], first.failed()
         return {
-            "title": self._alike.title,
-            "about": self._alike.about,
+            "title": like.title,
+            "about": like.about,
+            "sign": like.sign,
             "units": [
                 {
                     "unit": other,
@@ -175,7 +175,7 @@ class UnitPages:
                     "status": failed.get(other),
                     "thumb": None if other in failed else f"{folder}/{THUMB.format(other)}",
                 }
-                for other, r in self._alike.to(unit)
+                for other, r in like.units
             ],
         }
 
@@ -195,7 +195,7 @@ class UnitPages:
 
     def _provenance(self, unit: int) -> list[dict[str, Any]]:
         return [
-            {"title": run.name, "facts": self._told(run, unit, self._tiles[run.name].facts[unit])}
+            {"title": run.name, "facts": self._told(run, unit, self._facts[run.name][unit])}
             for runs in self._material.methods.values()
             for run in runs[:MOST_SEEDS]
         ]

@@ -158,6 +158,10 @@ class Layer:
         """One channel of the top for each image, if the layer has a way to compute no others."""
         return None
 
+    def unit_weights(self) -> list[Tensor]:
+        """As `Net.unit_weights` has them."""
+        return []
+
     def reach(self, axis: int, top: int, bottom: int) -> Reach:
         """How a top depends on a bottom along an axis (1: channels), where they have as many."""
         return Same()

@@ -159,6 +159,9 @@ class Convolution(_Kernel):
         geometry = (self.stride, pad, self.dilation, self.group)
         return convolve(*self._laid_out(x), self._bias(), *geometry)
 
+    def unit_weights(self) -> list[Tensor]:
+        return list(self.weights[0].flatten(1).chunk(self.group))
+
     def of_channels(self, first: int, last: int) -> Convolution:
         """The part of the sum that is over some channels of the bottom; with the bias if first."""
         part = copy(self)
@@ -259,15 +262,18 @@ class InnerProduct(Layer):
     def infer(self, *bottoms: Shape) -> list[Shape]:
         return [(*bottoms[0][: self.axis], self.message.inner_product_param.num_output)]
 
+    def unit_weights(self) -> list[Tensor]:
+        return [self.weights[0].T if self.transpose else self.weights[0]]
+
     def forward(self, x: Tensor) -> Tensor:
-        weight = self.weights[0].T if self.transpose else self.weights[0]
+        (weight,) = self.unit_weights()
         bias = self.weights[1] if len(self.weights) > 1 else None
         return linear(x.flatten(self.axis), weight, bias)
 
     def head(self, channels: Tensor) -> Head | None:
         if self.axis != 1:
             return None
-        weight = self.weights[0].T if self.transpose else self.weights[0]
+        (weight,) = self.unit_weights()
         bias = self.weights[1][channels] if len(self.weights) > 1 else None
         return InnerProductHead(weight[channels], bias)
 

@@ -8,7 +8,9 @@
     const link = item.firstElementChild, [picture, number, label] = link.children;
     return { item, link, picture, place, unit: +number.textContent, label: label ? label.textContent : "" };
   });
+  const of_item = new Map(tiles.map(tile => [tile.item, tile]));
   const FIRST = 256; // tiles that are put in place at once; the others follow when they are painted
+  const AHEAD = 400; // pixels beyond the window in which tiles fetch their pictures
   const NO_CAPTION = 64, NO_LABEL = 104; // sides of a tile below which they have no room
 
   // --- neighbours
@@ -109,7 +111,7 @@
     shown = tiles.filter(tile => found(tile) && kept(tile, bad ?? {}));
     if (name) shown.sort(compare(values, bad ?? {}));
     caption(name, values[name]);
-    single(!!name && name !== "status");
+    single();
     place();
     $("count").textContent = shown.length === tiles.length ? `${tiles.length.toLocaleString("en")} unit${tiles.length === 1 ? "" : "s"}`
       : `${shown.length.toLocaleString("en")} of ${tiles.length.toLocaleString("en")}`;
@@ -136,15 +138,32 @@
     else if (captioned) for (const { link } of tiles) delete link.dataset.v;
     captioned = !!numbers;
   }
-  // In another order than the units', a sheet would be fetched for each tile: single pictures then.
-  let singles = "";
-  function single(wanted) {
-    const now = wanted ? state.m : "";
-    if (now === singles) return;
-    for (const { picture, unit } of tiles) picture.style.backgroundImage = now && !picture.dataset.s ? `url("${page.pictures}/${now}/${unit}.webp")` : "";
-    grid.classList.toggle("one", !!now);
-    singles = now;
+  // Only tiles near the window have pictures. In another order than the units', or
+  // of some of them, a sheet would be fetched for each tile: single pictures then.
+  const near = new Set();
+  let one = null; // what comes before and after the unit in the address of a single picture
+  const watch = new IntersectionObserver(seen => {
+    for (const { target, isIntersecting } of seen) {
+      const tile = of_item.get(target);
+      if (isIntersecting) near.add(tile); else near.delete(tile);
+      target.classList.toggle("near", isIntersecting);
+      dress(tile);
+    }
+  }, { rootMargin: `${AHEAD}px` });
+  function dress(tile, always = false) {
+    const single = one && (always || near.has(tile));
+    tile.picture.style.backgroundImage = single ? `url("${one[0]}${tile.unit}${one[1]}"), var(--mean)` : "";
   }
+  function single() {
+    const mixed = state.q || (state.s && state.s !== "status");
+    const now = mixed ? [`${page.pictures}/${state.m}/`, state.t < NO_CAPTION ? "-small.webp" : ".webp"] : null;
+    if (String(now) === String(one)) return;
+    one = now;
+    grid.classList.toggle("one", !!one);
+    grid.classList.toggle("early", !one);
+    near.forEach(tile => dress(tile));
+  }
+  addEventListener("beforeprint", () => tiles.forEach(tile => dress(tile, true)));
   let later = 0;
   function place() {
     const same = shown.length === order.length && shown.every((tile, k) => tile === order[k]);
@@ -178,7 +197,7 @@
     if (stop) stop.link.tabIndex = 0;
   }
   function go(step) {
-    const at = order.indexOf(tiles.find(tile => tile.link === document.activeElement));
+    const at = order.indexOf(of_item.get(document.activeElement.parentElement));
     if (at < 0) { if (step !== 0 && order.length && document.activeElement === document.body) { focus(stop ?? order[0]); return } return false }
     focus(order[Math.min(order.length - 1, Math.max(0, at + step))]);
   }
@@ -201,7 +220,7 @@
     s: () => next($("s")), "+": () => resize(16), "=": () => resize(16), "-": () => resize(-16),
   });
   grid.addEventListener("focusin", event => {
-    const tile = tiles.find(each => each.link === event.target);
+    const tile = of_item.get(event.target.parentElement);
     if (tile) { roving(tile); hint(tile) }
   });
 
@@ -215,7 +234,7 @@
     tip.style.top = `${box.top + scrollY - tip.offsetHeight - 4}px`;
   }
   grid.addEventListener("pointerover", event => {
-    const item = event.target.closest("li"), tile = item && tiles.find(each => each.item === item);
+    const tile = of_item.get(event.target.closest("li"));
     if (tile) hint(tile);
   });
   grid.addEventListener("pointerleave", () => { tip.hidden = true });
@@ -231,7 +250,7 @@
   }
   for (const id of ["s", "f"]) $(id).addEventListener("change", event => { state[id] = event.target.value; apply() });
   for (const radio of document.querySelectorAll("input[name=m]")) radio.addEventListener("change", event => { state.m = event.target.value; apply() });
-  $("t").addEventListener("input", event => { state.t = +event.target.value; fit(); write() });
+  $("t").addEventListener("input", event => { state.t = +event.target.value; fit(); single(); write() });
   $("clear").addEventListener("click", () => { state.q = state.f = ""; write(); read(); apply() });
   controls.addEventListener("submit", event => event.preventDefault());
   addEventListener("hashchange", () => { read(); fit(); apply() });
@@ -242,5 +261,5 @@
   roving(tiles[0]);
   read();
   fit();
-  apply();
+  apply().then(() => { for (const { item } of tiles) watch.observe(item) });
 }
