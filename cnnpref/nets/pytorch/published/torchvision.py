@@ -14,6 +14,7 @@ from torch import nn
 
 from cnnpref.nets.pytorch.importing import imported
 from cnnpref.nets.pytorch.metadata import Metadata, of_weights
+from cnnpref.nets.pytorch.patching import replaced
 from cnnpref.nets.pytorch.published.files import AddressFile
 from cnnpref.nets.pytorch.published.library import (
     Published,
@@ -87,8 +88,8 @@ def _build(name: str, weights: Any, path: Path | None, arguments: Mapping[str, A
 def _reading(kind: Any, path: Path | None) -> Iterator[None]:
     """Inside, its builders load the weights of a file, and run nothing in it; None: load none."""
     state = torch.load(path, map_location="cpu", weights_only=True) if path else {}
-    with ExitStack() as replaced:
-        replaced.enter_context(replaced(kind, "get_state_dict", lambda *_, **__: state))
+    with ExitStack() as inside:
+        inside.enter_context(replaced(kind, "get_state_dict", lambda *_, **__: state))
         if path is None:
-            replaced.enter_context(replaced(nn.Module, "load_state_dict", lambda *_, **__: None))
+            inside.enter_context(replaced(nn.Module, "load_state_dict", lambda *_, **__: None))
         yield
