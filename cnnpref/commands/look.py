@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import fields
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -17,6 +18,7 @@ from cnnpref.commands.net_argument import as_written, net_argument
 from cnnpref.commands.nets import list_layers
 from cnnpref.errors import UserError
 from cnnpref.methods import METHODS
+from cnnpref.methods.options import COUNT
 from cnnpref.planning.config import Config, resolve_config
 from cnnpref.planning.files import LAYER
 from cnnpref.planning.plan import Plan, make_plan
@@ -36,6 +38,9 @@ _ALONE = [name for name, method in METHODS.items() if not method.needs_generator
     help=f"Which: 0-8,30, or a label; may be given several times. Default: {UNITS}, evenly spaced.",
 )
 @click.option("--method", type=click.Choice(_ALONE), default="spectral", show_default=True)
+@click.option(
+    "--steps", type=click.IntRange(min=1), help="Fewer take less time; default: the method's own."
+)
 @click.option("--labels", metavar="PATH", help="A text file that names units, one in each line.")
 @click.option("--out", metavar="PNG", help="The sheet; default: LAYER.png.")
 @click.option("--keep", metavar="FOLDER", help="Keep the images there, and use those that are.")
@@ -46,6 +51,7 @@ def look(
     layer: str | None,
     units: tuple[str, ...],
     method: str,
+    steps: int | None,
     labels: str | None,
     out: str | None,
     keep: str | None,
@@ -72,7 +78,8 @@ def look(
     told = describe(_resolved(net))
     with _results(keep) as results:
         names = {} if labels is None else {"labels": as_written(labels)}
-        asked = {"net": net, "methods": [method], "results": results, **names}
+        fewer = {} if steps is None else {"options": {method: {_count_of(method): steps}}}
+        asked = {"net": net, "methods": [method], "results": results, **names, **fewer}
 
         def plan(units: Any) -> Plan:
             config = {**asked, "layers": {layer: {"units": units}}}
@@ -103,6 +110,12 @@ def _draw(plan: Plan, sheet: Path, device: str, threads: int | None) -> None:
     data = plan.path(LAYER, series.layer)
     collect(data, [series])
     draw_sheet(data, sheet, series.name)
+
+
+def _count_of(method: str) -> str:
+    """What a method calls the number of its steps: the first of its options that counts any."""
+    known = fields(METHODS[method].options)
+    return next(each.name for each in known if each.metadata["kind"] is COUNT)
 
 
 def _wanted(units: tuple[str, ...]) -> Any:

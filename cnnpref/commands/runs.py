@@ -12,7 +12,7 @@ import click
 from cnnpref.commands.arguments import config_option, read_plan
 from cnnpref.errors import UserError
 from cnnpref.planning.files import UNIT
-from cnnpref.planning.outlook import Share, Time, outlook, size, summary, table
+from cnnpref.planning.outlook import Share, Time, beside, outlook, size, summary, table
 from cnnpref.planning.plan import Plan
 from cnnpref.planning.selection import format_ranges
 from cnnpref.results.check import Fault, State, check_run
@@ -38,7 +38,7 @@ def plan(config: str, quick: bool, jobs: int, device: str, threads: int) -> None
     shares = outlook(wanted)
     times = None if quick else _measure(wanted, shares, device, threads)
     click.echo(table(shares, times, jobs))
-    click.echo(summary(wanted, shares))
+    click.echo("\n".join([summary(wanted, shares), *beside(wanted)]))
 
 
 def _measure(wanted: Plan, shares: list[Share], device: str, threads: int) -> list[Time]:

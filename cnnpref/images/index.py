@@ -70,6 +70,9 @@ def find_images(places: Sequence[str]) -> Index:
         UserError: a place does not exist or holds no image.
     """
     containers = dict.fromkeys(path for place in places for path in _containers(place))
+    broken = [path for path in containers if _is_broken(path)]
+    for path in broken:
+        del containers[path]
     known = _Cache(places)
     found = [
         Image(digest, container, member)
@@ -79,12 +82,16 @@ def find_images(places: Sequence[str]) -> Index:
     known.save()
     if not found:
         raise UserError(f"references: no image in {', '.join(places)}; check the path")
-    images, skipped = [], {}
+    images, skipped = [], dict.fromkeys(broken, "a link to nothing")
     for _, alike in groupby(sorted(found), lambda image: image.sha256):
         first, *others = sorted(alike, key=lambda image: image.name)
         images.append(first)
         skipped.update({other.name: f"the same as {first.name}" for other in others})
     return Index(tuple(images), skipped)
+
+
+def _is_broken(path: str) -> bool:
+    return not is_named(path) and Path(path).is_symlink() and not Path(path).exists()
 
 
 def read_images(images: Sequence[Image]) -> Iterator[tuple[Image, Content]]:
@@ -123,8 +130,7 @@ def _containers(place: str) -> Iterator[str]:
     """
     path = Path(place)
     if path.is_dir():
-        found = sorted(str(p) for p in path.rglob("*") if _is_shown(p.relative_to(path)))
-        found = [p for p in found if Path(p).is_file()]
+        found = sorted(str(p) for p in _below(path) if _is_shown(p.relative_to(path)))
     elif glob.has_magic(place) and not path.exists():
         matches = sorted(glob.glob(place, recursive=True))  # noqa: PTH207 - Path's knows no absolute
         found = [p for match in matches for p in _containers(match)]
@@ -138,6 +144,23 @@ def _containers(place: str) -> Iterator[str]:
         what = f"no image below it ({' '.join(SUFFIXES)})" if path.is_dir() else "not found"
         raise UserError(f"references: {place}: {what}; check the path")
     yield from found
+
+
+def _below(folder: Path) -> Iterator[Path]:
+    """The files in a folder and below it, also where links lead; each folder once.
+
+    Links to nothing count as files, so that they are missed.
+    """
+    seen = set()
+    for place, folders, files in os.walk(folder, followlinks=True):
+        key = os.path.realpath(place)  # noqa: PTH118 - much faster than Path's
+        if key in seen:
+            folders.clear()
+            continue
+        seen.add(key)
+        folders.sort()
+        paths = (Path(place, name) for name in files)
+        yield from (path for path in paths if path.is_file() or not path.exists())
 
 
 def _is_shown(path: Path) -> bool:

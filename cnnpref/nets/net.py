@@ -22,6 +22,9 @@ from cnnpref.unit_map import UnitMap, channel_maps, no_layer
 Visit = Callable[[str, Tensor], None]
 """Is told a layer's name and output."""
 
+Resize = int | tuple[int, int] | None
+"""Pixels of a photograph's shorter side, or its (height, width), before the middle is taken."""
+
 
 class Net(ABC):
     """A network in phase test, differentiable with respect to its images.
@@ -39,6 +42,8 @@ class Net(ABC):
         space: how images are encoded for the net.
         makes: of a generator, the space of its images, if it was said; None: that of the net that
             looks at them.
+        resize: how photographs became its images, if it is known; None: say, just so that they
+            cover them.
         device: where it computes.
     """
 
@@ -51,6 +56,7 @@ class Net(ABC):
     input_shape: Shape
     space: InputSpace
     makes: InputSpace | None = None
+    resize: Resize = None
     device: torch.device
 
     @abstractmethod

@@ -18,7 +18,7 @@ from cnnpref.nets.caffe.graph import Graph
 from cnnpref.nets.caffe.origin import mean_file, read_from_files
 from cnnpref.nets.caffe.preprocessing import input_space
 from cnnpref.nets.digests import file_sha256
-from cnnpref.nets.net import Net
+from cnnpref.nets.net import Net, Resize
 from cnnpref.nets.zoo import fetch, find, weights_path
 from cnnpref.unit_map import UnitMap, channel_maps
 
@@ -44,6 +44,7 @@ class NetDescription:
         labels: of the classes that it tells apart, in their order, if its weights' metadata say so.
         unlisted: {name: why it is no layer}, of further names that one may take for layers.
         random: layers whose values random numbers may change, in execution order.
+        resize: how photographs became its images, as `Net` has it.
     """
 
     layers: Mapping[str, Shape]
@@ -55,6 +56,7 @@ class NetDescription:
     labels: tuple[str, ...] = ()
     unlisted: Mapping[str, str] = field(default_factory=dict)
     random: Sequence[str] = ()
+    resize: Resize = None
 
 
 def open_net(section: Section, device: str | torch.device = "cpu") -> Net:
@@ -223,12 +225,13 @@ def _open_module(section: Section, device: str | torch.device) -> Net:
 
 
 def _describe_module(section: Section) -> NetDescription:
-    from cnnpref.nets.pytorch.build import built_net, digests, module_labels
+    from cnnpref.nets.pytorch.build import built_net, digests, metadata
 
-    known, net, labels = digests(section), built_net(section), module_labels(section)
+    known, net, told = digests(section), built_net(section), metadata(section)
     shapes, weights = net.layers, net.weight_counts()
-    named = shapes, net.input_shape, weights, known, net.maps, net.refused, labels
-    return NetDescription(*named, unlisted=net.unlisted, random=net.random)
+    named = shapes, net.input_shape, weights, known, net.maps, net.refused, told.labels
+    resize = told.resize_for(net.input_shape)
+    return NetDescription(*named, unlisted=net.unlisted, random=net.random, resize=resize)
 
 
 def _module_weights(section: Section) -> WeightsFile | None:

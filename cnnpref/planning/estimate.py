@@ -108,12 +108,17 @@ def reference_memory_mb(plan: Plan) -> int:
 
 def reference_minutes(plan: Plan) -> int:
     """What to reserve for such a job on one CPU core, in minutes."""
+    assert plan.references
+    images = max(len(shard.images) for shard in plan.references.shards)
+    return _round_up((START + images * reference_seconds(plan)) / 60, 10)
+
+
+def reference_seconds(plan: Plan) -> float:
+    """What a reference image takes on one CPU core."""
     wanted, net = plan.references, plan.nets["net"]
     assert wanted
     values = sum(map(prod, wanted.layers.values()))
-    each = 2 * _products(net, list(net.layers)) / PACE + values * _SECONDS_PER_VALUE + _READ
-    images = max(len(shard.images) for shard in wanted.shards)
-    return _round_up((START + images * each) / 60, 10)
+    return 2 * _products(net, list(net.layers)) / PACE + values * _SECONDS_PER_VALUE + _READ
 
 
 def score_memory_mb(plan: Plan) -> int:
@@ -125,11 +130,16 @@ def score_memory_mb(plan: Plan) -> int:
 
 def score_minutes(plan: Plan, layer: str) -> int:
     """What to reserve for such a job on one CPU core, in minutes."""
+    return _round_up((START + score_seconds(plan, layer)) / 60, 10)
+
+
+def score_seconds(plan: Plan, layer: str) -> float:
+    """What the scores of a layer's pictures take on one CPU core."""
     series = plan.select(layer)
     passes = sum(_products(net, list(net.layers)) for net in _scoring(plan))
     pictures = sum(_PASS * ceil(len(each.units) / _PASS) for each in series)
     changed = 9 if plan.references else 1  # a picture as it is, and 8 times changed
-    return _round_up((START + pictures * changed * 2 * passes / PACE) / 60, 10)
+    return pictures * changed * 2 * passes / PACE
 
 
 def _scoring(plan: Plan) -> Iterator[NetDescription]:

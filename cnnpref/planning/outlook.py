@@ -7,7 +7,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from cnnpref.planning.estimate import memory_mb, unit_bytes
+from cnnpref.planning.estimate import memory_mb, reference_seconds, score_seconds, unit_bytes
+from cnnpref.planning.files import SCORES, SHARD
 from cnnpref.planning.plan import Plan
 from cnnpref.planning.series import Batch, Series
 
@@ -139,6 +140,28 @@ def summary(plan: Plan, shares: Sequence[Share]) -> str:
         f" {units:,} ({_there(shares):,} there), jobs to compute the others {_jobs(shares):,},"
         f" disk {size(disk)} in all"
     )
+
+
+def beside(plan: Plan) -> list[str]:
+    """A line each for what jobs beside series do: show reference images, score pictures."""
+    lines = []
+    if wanted := plan.references:
+        paths = zip(wanted.shards, plan.paths([SHARD]), strict=True)
+        missing = [len(shard.images) for shard, path in paths if not path.exists()]
+        count, parts = len(wanted.index.images), len(wanted.shards)
+        left = _left(len(missing), sum(missing) * reference_seconds(plan))
+        lines.append(
+            f"references: images {count:,}, parts {parts:,} ({parts - len(missing):,} {left}"
+        )
+    todo = [layer for layer in plan.layers if not plan.path(SCORES, layer).exists()]
+    left = _left(len(todo), sum(score_seconds(plan, layer) for layer in todo))
+    lines.append(f"scores: layers {len(plan.layers):,} ({len(plan.layers) - len(todo):,} {left}")
+    return lines
+
+
+def _left(jobs: int, seconds: float) -> str:
+    time = f", ~{duration(seconds)} of one CPU core at most" if jobs else ""
+    return f"there), jobs to compute the others {jobs:,}{time}"
 
 
 def _there(shares: Sequence[Share]) -> int:

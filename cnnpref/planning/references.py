@@ -123,7 +123,7 @@ def plan_references(
             "config: references: no file of a layer can be named 'nature'; leave it out"
         )
     given = config["references"]
-    resize = given["resize"]
+    resize = given["resize"] or net.resize
     frame = Frame(
         (net.input_shape[1], net.input_shape[2]),
         net.input_shape[0],

@@ -18,7 +18,7 @@ if TYPE_CHECKING:  # a plan is made without PyTorch
     from cnnpref.nets import NetDescription
 
 # Part of every key. Raise it when the same pictures get other scores.
-SCORES_VERSION = 1
+SCORES_VERSION = 2
 
 JUDGE_KEYS = ("layer", "labels", "classes")  # of the section `judge`, beside those of its net
 

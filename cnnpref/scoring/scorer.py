@@ -15,6 +15,8 @@ from cnnpref.scoring.targets import Targets
 from cnnpref.statistics.exact import Doubles
 from cnnpref.statistics.nature import Nature
 
+_LEAST = 0.1  # gain of a picture of whose activation small changes can leave a share
+
 Scores = dict[str, Doubles]
 """By name, (N,) each; NaN where a score cannot be computed."""
 
@@ -50,6 +52,7 @@ class Scorer:
     def _kept(self, natural: Natural, pictures: Bytes, units: Units, value: Doubles) -> Scores:
         """What is left of the activation after small changes: by kind, and the mean over kinds."""
         whole = natural.rise(value, units)
+        whole[natural.gain(value, units) < _LEAST] = 0  # a ratio to it would be anything
         reach = 0 if self.targets.is_sum else REACH
         kinds: dict[str, list[Doubles]] = {kind: [] for kind in KINDS}
         for kind, changed in disturbed(pictures):

@@ -52,13 +52,14 @@ def references(
         layers: names; None is all that have units.
         top: how many of the best images to name, and to cut out what the unit sees of them.
         resize: of images: to this length of the shorter side, or to this (height, width), before
-            the middle is taken; None: just so that they cover the net's image.
+            the middle is taken; None: as the net's weights want it, if that is known, else just so
+            that they cover the net's image.
 
     Raises:
         UserError: no image can be read; an unknown layer; activations that are not finite.
     """
     shapes = {name: net.unit_map(name).units_first for name in layers or net.maps}
-    frame = Frame(net.image_size, net.input_shape[0], resize)
+    frame = Frame(net.image_size, net.input_shape[0], resize or net.resize)
     index, read = _index(images)
     shown, skipped, parts = tally_images(net, shapes, frame, index.images, top, read)
     names = tuple(image.name for image in shown)
@@ -90,7 +91,7 @@ def nature(
     Raises:
         UserError: fewer than two images can be read.
     """
-    frame = Frame(net.image_size, net.input_shape[0], resize)
+    frame = Frame(net.image_size, net.input_shape[0], resize or net.resize)
     index, read = _index(images)
     pictures = first_pictures(frame, index.images, read)
     return of_pictures(pictures, seen_sizes(net, layers or net.maps))

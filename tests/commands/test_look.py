@@ -17,6 +17,7 @@ from calling import Config, call, fail, succeed
 from PIL import Image
 from small_nets import write_net
 
+from cnnpref.methods import METHODS
 from cnnpref.results.layer_file import open_layer
 from cnnpref.results.unit_file import read_unit
 
@@ -54,6 +55,14 @@ def test_units_labels_method_and_results_that_are_kept(net: str) -> None:
     assert "fc/gd: 1 of 2 units to do, 1 already valid" in told
     with open_layer(Path("kept/tiny/layers/fc.h5")) as methods:
         assert [row.label for row in methods["gd"].rows()] == ["tench, Tinca tinca", "goldfish"]
+
+
+@pytest.mark.parametrize("method", [name for name, m in METHODS.items() if not m.needs_generator])
+def test_fewer_steps(net: str, method: str) -> None:
+    few = ("--steps", "3", "--method", method, "--keep", "kept", "--units", "0")
+    succeed("look", net, "fc", *few)
+    (path,) = Path("kept").rglob("units/**/0.h5")
+    assert read_unit(path).activation.size <= 20  # a line search may ask several times
 
 
 @pytest.mark.usefixtures("vision")

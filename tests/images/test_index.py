@@ -117,6 +117,21 @@ def test_a_file_that_is_gone_says_so(folder: Path) -> None:
     assert "0002.png: cannot be read" in refusal(lambda: list(read_images(images)))
 
 
+def test_links_are_followed_once(folder: Path, tmp_path: Path) -> None:
+    other = tmp_path / "other"
+    other.mkdir()
+    (folder / "0001.png").rename(other / "0001.png")
+    (folder / "linked").symlink_to(other)
+    (other / "back").symlink_to(folder)
+    (folder / "gone.jpg").symlink_to("nowhere.jpg")
+    (folder / "itself.jpg").symlink_to("itself.jpg")
+    index = find_images([str(folder)])
+    assert len(index.images) == 6
+    assert str(folder / "linked" / "0001.png") in {image.name for image in index.images}
+    broken = {str(folder / name) for name in ("gone.jpg", "itself.jpg")}
+    assert index.skipped == dict.fromkeys(broken, "a link to nothing")
+
+
 @pytest.mark.parametrize(
     ("place", "told"),
     [

@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 from calling import Config, call, fail, net_of, succeed, unit_files
+from drawings import drawings, write_pngs
 from serving import Zoo
 
 pytestmark = pytest.mark.usefixtures("in_tmp_path")
@@ -17,8 +18,10 @@ def told(*arguments: str | Config) -> tuple[list[list[str]], str]:
     """The table, as cells, and the line below it; what the cells have in common is two blanks."""
     result = call("plan", *arguments)
     assert result.exit_code == 0, result.output
-    *table, last = result.stdout.splitlines()
-    return [[cell.strip() for cell in line.split("  ") if cell.strip()] for line in table], last
+    lines = result.stdout.splitlines()
+    end = next(number for number, line in enumerate(lines) if line.startswith("results/"))
+    table = [[cell.strip() for cell in line.split("  ") if cell.strip()] for line in lines[:end]]
+    return table, lines[end]
 
 
 @pytest.fixture
@@ -114,6 +117,25 @@ def test_a_net_that_is_too_slow_to_time_is_estimated(
     row = told({**tiny_config, "layers": {"conv1": {}}})[0][1]
     assert row[7].startswith("~")
     assert row[8].startswith("~")
+
+
+def test_references_and_scores_have_their_lines(tiny_config: Config) -> None:
+    write_pngs(Path("photos"), drawings(30))
+    config = {**tiny_config, "references": {"images": "photos", "shard": 10}}
+
+    def lines() -> list[str]:
+        return call("plan", config, "--quick").stdout.splitlines()[-2:]
+
+    images, scores = lines()
+    assert images.startswith("references: images 30, parts 3 (0 there), jobs to compute the other")
+    assert images.endswith("of one CPU core at most")
+    assert scores.startswith("scores: layers 2 (0 there), jobs to compute the others 2, ~")
+    for command in ("references", "generate", "collect", "scores"):
+        succeed(command, config)
+    assert lines() == [
+        "references: images 30, parts 3 (3 there), jobs to compute the others 0",
+        "scores: layers 2 (2 there), jobs to compute the others 0",
+    ]
 
 
 def test_an_unknown_device_is_one_line(tiny_config: Config) -> None:

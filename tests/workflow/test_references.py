@@ -89,6 +89,8 @@ def test_bad_images_are_named_and_skipped(config: Config) -> None:
     good = Path("photos/0003.png").read_bytes()
     Path("photos/bad.png").write_bytes(good[: len(good) // 2])
     shutil.copy("photos/0004.png", "photos/copy.png")
+    odd = "photos/\t%s {layer} $HOME ü\n#.png"
+    Path("photos/0005.png").rename(odd)
     told = succeed("references", config)
     assert "photos/bad.png: skipped: " in told
     with h5py.File("results/mine/references/fc8.h5") as file:
@@ -98,7 +100,11 @@ def test_bad_images_are_named_and_skipped(config: Config) -> None:
         names = file["images/name"].asstr()[()].tolist()
     assert skipped.keys() == {"photos/bad.png", "photos/copy.png"}
     assert skipped["photos/copy.png"] == "the same as photos/0004.png"
-    assert set(names) == {f"photos/{n:04d}.png" for n in range(COUNT)}
+    assert set(names) == {f"photos/{n:04d}.png" for n in range(COUNT) if n != 5} | {odd}
+    (listed,) = Path("results/mine/references").glob("images-*.tsv")
+    lines = listed.read_text("utf-8").splitlines()
+    assert len(lines) == COUNT + 2
+    assert "photos/\\t%s {layer} $HOME ü\\n#.png" in {line.split("\t")[1] for line in lines}
 
 
 def test_without_images_it_says_so(config: Config) -> None:

@@ -19,7 +19,9 @@ from cnnpref.nets.net import Net
 from cnnpref.nets.pytorch.importing import imported
 from cnnpref.nets.pytorch.lazy import build_lazy
 from cnnpref.nets.pytorch.load import load_torch
+from cnnpref.nets.pytorch.metadata import Metadata
 from cnnpref.nets.pytorch.net import TorchNet
+from cnnpref.nets.pytorch.patching import replaced
 from cnnpref.nets.pytorch.published import completed, find_published, library_of
 from cnnpref.nets.pytorch.state import load_weights, weights_sha256
 
@@ -49,17 +51,21 @@ def built_net(section: Section) -> TorchNet:
         UserError: nothing can be built of it.
     """
     whole = completed(section)
-    try:
-        with torch.device("meta"):
-            return _as_net(_build(whole).to("meta"), whole)
-    except Exception:  # code that needs values: a branch, a NumPy array, weights of its own
-        return _as_net(_build(whole), whole)
+    for without_values in (torch.device("meta"), _weightless()):
+        try:
+            with without_values:
+                module = _build(whole).to("meta")
+            with torch.device("meta"):
+                return _as_net(module, whole)
+        except Exception:  # code that needs values: a branch, a NumPy array, weights of its own
+            continue
+    return _as_net(_build(whole), whole)
 
 
-def module_labels(section: Section) -> tuple[str, ...]:
-    """What its published weights call the units of its last layer; none if nobody says it."""
+def metadata(section: Section) -> Metadata:
+    """What is said of its published weights; nothing of others."""
     published = find_published(section)
-    return published.tell().labels if published else ()
+    return published.tell() if published else Metadata()
 
 
 def digests(section: Section) -> dict[str, str]:
@@ -98,7 +104,9 @@ def _builder_version(spec: str) -> str:
 
 def _as_net(module: nn.Module, section: Section) -> TorchNet:
     given = {key: section[key] for key in ("mean", "std", "input_shape") if key in section}
-    return load_torch(module, name=section["torch"], **given)
+    net = load_torch(module, name=section["torch"], **given)
+    net.resize = metadata(section).resize_for(net.input_shape)
+    return net
 
 
 def _build(section: Section, weights: Path | None = None) -> nn.Module:
@@ -125,6 +133,20 @@ def _build(section: Section, weights: Path | None = None) -> nn.Module:
     if not isinstance(module, nn.Module):
         raise UserError(f"{spec} gives {type(module).__name__}; it must give an nn.Module")
     return module
+
+
+@contextmanager
+def _weightless() -> Iterator[None]:
+    """Inside, parameters lose their values as soon as a module has them; nothing else does."""
+    register = nn.Module.register_parameter
+
+    def without_values(module: nn.Module, name: str, param: nn.Parameter | None) -> None:
+        register(module, name, param)
+        if type(param) is nn.Parameter and not param.is_meta:
+            module._parameters[name] = nn.Parameter(param.to("meta"), param.requires_grad)
+
+    with replaced(nn.Module, "register_parameter", without_values):
+        yield
 
 
 @contextmanager

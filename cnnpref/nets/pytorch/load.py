@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from math import isfinite
 from typing import Any
@@ -17,6 +18,8 @@ from cnnpref.nets.pytorch.lazy import build_lazy
 from cnnpref.nets.pytorch.metadata import Metadata, of_module, of_weights
 from cnnpref.nets.pytorch.net import TorchNet
 
+_QUANTIZED = re.compile(r"^torch\.ao\.nn\.(\w+\.)*quantized\.")  # modules that make modules
+_FILM = 4  # axes: channels, times, rows, columns
 _MOST = 4  # channels of images; of more, they are a generator's features
 
 
@@ -70,6 +73,7 @@ def load_torch(
     """
     if not isinstance(module, nn.Module):
         raise UserError(f"load_torch: an nn.Module wanted, got {_kind(module)}")
+    module = _unwrapped(module)
     title = name or type(module).__name__
     _require_python(title, module)
     known = _known(module, weights) if weights or input_shape is None else Metadata()
@@ -80,6 +84,7 @@ def load_torch(
     mean, std = known.mean if mean is None else mean, known.std if std is None else std
     net = TorchNet(module, shape, space or input_space(shape, mean, std), place, title)
     net.makes = net.space if given else None
+    net.resize = known.resize_for(shape)
     return net
 
 
@@ -128,8 +133,20 @@ def _numbers(what: str, values: Sequence[float], channels: int) -> Sequence[floa
     raise UserError(f"{what}: got {list(values)}; allowed: {wanted}, on the scale 0..1")
 
 
+def _unwrapped(module: nn.Module) -> nn.Module:
+    """What a module is that several devices share, whose copies nobody can watch."""
+    while isinstance(module, nn.DataParallel | nn.parallel.DistributedDataParallel):
+        module = module.module
+    return module
+
+
 def _require_python(name: str, module: nn.Module) -> None:
     for path, part in module.named_modules():
+        if _QUANTIZED.search(type(part).__module__):
+            raise UserError(
+                f"{name}: {repr(path) if path else 'it'} is quantized, {type(part).__name__}: no"
+                " gradient goes through it; give the module in float32 that it was made of"
+            )
         if isinstance(part, torch.jit.ScriptModule) or hasattr(part, "_orig_mod"):
             raise UserError(
                 f"{name}: {repr(path) if path else 'it'} is compiled, by torch.jit or "
@@ -144,6 +161,11 @@ def _checked_shape(name: str, shape: Sequence[int] | None) -> Shape:
             " (3, 224, 224), or weights= those of torchvision that it has"
         )
     sizes = tuple(shape) if isinstance(shape, Sequence) else ()
+    if len(sizes) == _FILM and all(isinstance(size, int) for size in sizes):
+        raise UserError(
+            f"{name}: input_shape: got {shape!r}, films; allowed: (C, H, W), images: wrap it in a"
+            f" module that makes films of them, x.unsqueeze(2).expand(-1, -1, {sizes[1]}, -1, -1)"
+        )
     if not sizes or any(not isinstance(size, int) or size < 1 for size in sizes):
         raise UserError(
             f"{name}: input_shape: got {shape!r}; allowed: (C, H, W) for images or features, (n,) "

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
+from math import floor
 from typing import Any
 
 from cnnpref.geometry import Shape
+from cnnpref.nets.net import Resize
 from cnnpref.nets.pytorch.importing import imported
 
 # Transforms of torchvision that feed one image, and what they call its size.
@@ -21,18 +23,31 @@ class Metadata:
         input_shape: (C, H, W) of its images; None: unknown.
         mean, std: of each channel, on the scale 0..1; None: unknown.
         labels: of the units of its last layer; none: unknown.
+        resize: what photographs are scaled to before the middle is taken, see `Net`; None: unknown,
+            or just so that they cover the image.
     """
 
     input_shape: Shape | None = None
     mean: tuple[float, ...] | None = None
     std: tuple[float, ...] | None = None
     labels: tuple[str, ...] = ()
+    resize: Resize = None
 
     @property
     def settings(self) -> dict[str, Any]:
         """Arguments of `load_torch`, and keys of a config's section, that it knows."""
         told = asdict(self)
         return {k: list(told[k]) for k in ("input_shape", "mean", "std") if told[k] is not None}
+
+    def resize_for(self, shape: Shape) -> Resize:
+        """The same share of photographs for images (C, H, W) of another size."""
+        if self.resize is None or self.input_shape is None or len(shape) != len(self.input_shape):
+            return None
+        (_, *old), (_, *new) = self.input_shape, shape
+        if isinstance(self.resize, int):
+            return round(self.resize * max(n / o for n, o in zip(new, old, strict=True)))
+        down, across = (r * n / o for r, n, o in zip(self.resize, new, old, strict=True))
+        return round(down), round(across)
 
 
 def of_weights(weights: Any) -> Metadata:
@@ -44,13 +59,17 @@ def of_weights(weights: Any) -> Metadata:
         return Metadata(labels=labels)
     mean, std = tuple(transforms.mean), tuple(transforms.std)
     height, width = size * (2 // len(size))  # of one number or two
-    return Metadata((len(mean), height, width), mean, std, labels)
+    larger = transforms.resize_size if hasattr(transforms, "crop_size") else ()
+    resize = None if not larger else larger[0] if len(larger) == 1 else tuple(larger)
+    return Metadata((len(mean), height, width), mean, std, labels, resize)
 
 
 def of_timm(told: Mapping[str, Any]) -> Metadata:
     """Of the `pretrained_cfg` of a model of timm, without the labels."""
     shape, mean, std = (tuple(told[key]) for key in ("input_size", "mean", "std"))
-    return Metadata(shape, mean, std)
+    down, across = (floor(size / told.get("crop_pct", 1)) for size in shape[1:])
+    ways = {"center": min(down, across), "squash": (down, across)}  # as timm's transforms do
+    return Metadata(shape, mean, std, resize=ways.get(told.get("crop_mode", "center")))
 
 
 def timm_labels(told: Mapping[str, Any]) -> tuple[str, ...]:

@@ -150,7 +150,8 @@ class TorchNet(Net):
                 raise self._absent() from error
             raise UserError(
                 f"{self.name}{running.place and f', in {running.place!r}'}, on "
-                f"{list(images.shape)}: {first_line(error)}; check the shape of its input"
+                f"{list(images.shape)}: {first_line(error)}; check the shape of its input: it is"
+                " called with that one tensor; if it wants more, wrap it in a module that gives it"
             ) from error
 
     def _absent(self) -> UserError:

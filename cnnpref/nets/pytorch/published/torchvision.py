@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from functools import partial
@@ -13,6 +14,7 @@ from torch import nn
 
 from cnnpref.nets.pytorch.importing import imported
 from cnnpref.nets.pytorch.metadata import Metadata, of_weights
+from cnnpref.nets.pytorch.patching import replaced
 from cnnpref.nets.pytorch.published.files import AddressFile
 from cnnpref.nets.pytorch.published.library import (
     Published,
@@ -39,8 +41,11 @@ def published(name: str, weights: str) -> Published | None:
 
 
 def build(name: str, arguments: Mapping[str, Any]) -> nn.Module:
-    """The model, with random weights."""
-    module: nn.Module = _models_with(name).get_model(name, weights=None, **arguments)
+    """The model, with random weights; so is a backbone, which torchvision would fetch."""
+    models = _models_with(name)
+    given = inspect.signature(models.get_model_builder(name)).parameters
+    backbone = {"weights_backbone": None} if "weights_backbone" in given else {}
+    module: nn.Module = models.get_model(name, **{"weights": None, **backbone, **arguments})
     return module
 
 
@@ -83,22 +88,8 @@ def _build(name: str, weights: Any, path: Path | None, arguments: Mapping[str, A
 def _reading(kind: Any, path: Path | None) -> Iterator[None]:
     """Inside, its builders load the weights of a file, and run nothing in it; None: load none."""
     state = torch.load(path, map_location="cpu", weights_only=True) if path else {}
-    with ExitStack() as replaced:
-        replaced.enter_context(_replaced(kind, "get_state_dict", lambda *_, **__: state))
+    with ExitStack() as inside:
+        inside.enter_context(replaced(kind, "get_state_dict", lambda *_, **__: state))
         if path is None:
-            replaced.enter_context(_replaced(nn.Module, "load_state_dict", lambda *_, **__: None))
+            inside.enter_context(replaced(nn.Module, "load_state_dict", lambda *_, **__: None))
         yield
-
-
-@contextmanager
-def _replaced(owner: Any, name: str, value: Any) -> Iterator[None]:
-    own = name in vars(owner)
-    before = getattr(owner, name)
-    setattr(owner, name, value)
-    try:
-        yield
-    finally:
-        if own:
-            setattr(owner, name, before)
-        else:
-            delattr(owner, name)
