@@ -31,7 +31,8 @@ extensions = ["myst_parser", "sphinx.ext.autodoc", "sphinx.ext.napoleon"]
 exclude_patterns = ["_build"]
 html_theme = "furo"
 html_title = f"cnnpref {release}"
-html_static_path: list[str] = []
+html_static_path = ["style.css"]
+html_css_files = ["style.css"]
 html_copy_source = False
 
 highlight_language = "text"  # of indented blocks: commands, fragments of configs
@@ -46,7 +47,7 @@ autodoc_preserve_defaults = True
 python_maximum_signature_line_length = 80
 napoleon_use_ivar = True
 
-_LINK = re.compile(r"\[(?P<text>[^]\n]*)\]\((?P<target>[^)\s#:]+)(?P<anchor>#[^)\s]*)?\)")
+_LINK = re.compile(r"\[(?P<text>[^]]*)\]\((?P<target>[^)\s#:]+)(?P<anchor>#[^)\s]*)?\)")
 
 
 def _lead_to_pages(app: Sphinx, path: Path, docname: str, content: list[str]) -> None:
@@ -70,10 +71,10 @@ def _led(folder: PurePosixPath, link: re.Match[str]) -> str:
 def _escape(
     app: Sphinx, what: str, name: str, obj: object, options: object, lines: list[str]
 ) -> None:
-    """Docstrings are plain text: `*shape` and |x| are no markup."""
+    """Docstrings are plain text: *shape, |x| and dgn_ are no markup."""
     for number, line in enumerate(lines):
         parts = re.split(r"(`[^`]*`)", line)
-        parts[::2] = [re.sub(r"([*|])", r"\\\1", part) for part in parts[::2]]
+        parts[::2] = [re.sub(r"([*|]|(?<=\w)_(?!\w))", r"\\\1", part) for part in parts[::2]]
         lines[number] = "".join(parts)
 
 

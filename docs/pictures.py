@@ -29,6 +29,7 @@ SHAPES = ROOT / "nets" / "shapes"
 FOLDER = ROOT / "docs" / "pictures"
 DEMO = yaml.safe_load((ROOT / "config" / "config.yaml").read_text())
 UNITS = {"conv1": range(0, 32, 4), "conv3": range(0, 96, 12), "fc8": (0, 2, 3, 6, 10, 11, 13, 15)}
+WINDOW = {"x": 0, "y": 0, "width": 1100, "height": 700}  # of the gallery's page
 TILE, GAP = 84, 4  # pixels
 STRETCHED = ("gd", "lbfgs", "dgn_gd", "dgn_lbfgs")  # as the original shows its pictures
 
@@ -109,6 +110,7 @@ class Makers:
 
 
 def shown(image: npt.NDArray[np.float32], box: Box, stretched: bool) -> npt.NDArray[np.uint8]:
+    """What the unit sees of an image (H, W, 3), 8 bits."""
     top, left, bottom, right = box
     seen = image[top:bottom, left:right]
     if stretched:
@@ -130,18 +132,19 @@ def draw(images: list[npt.NDArray[np.uint8]], path: Path) -> None:
 def draw_gallery(run: Path, path: Path) -> None:
     """The page of the classes, in the machine's browser."""
     sys.path.append(str(ROOT / "tests" / "helpers"))
-    from browsing import browsing, visit
+    from browsing import browsing, layer_page
 
     with browsing() as browser:
-        page = browser.new_page(viewport={"width": 1100, "height": 640})
-        visit(page, run / "pages" / "fc8.html")
-        page.screenshot(path=path.with_suffix(".png"))
+        page = layer_page(browser, run / "pages" / "fc8.html", width=1100).page
+        page.wait_for_timeout(1000)  # until its pictures are there
+        page.screenshot(path=path.with_suffix(".png"), clip=WINDOW)
     with Image.open(path.with_suffix(".png")) as picture:
         picture.convert("RGB").save(path, quality=80, method=6)
     path.with_suffix(".png").unlink()
 
 
 def main(asked: Namespace) -> None:
+    """Draw what was asked for."""
     torch.set_num_threads(1)  # the same pictures anew
     FOLDER.mkdir(exist_ok=True)
     if asked.gallery:

@@ -21,7 +21,7 @@ Array = npt.NDArray[Any]
 
 sizes = st.integers(1, 40)
 seeds = st.integers(0, 2**32 - 1)
-percents = st.floats(0, 100)
+percents = st.floats(0, 100, allow_subnormal=False)  # which NumPy 2.2 takes for 0
 SHAPE = (3, 3, 9, 8)
 
 

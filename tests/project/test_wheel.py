@@ -1,4 +1,4 @@
-"""What is released, used as a user does: installed in an empty environment, far from the checkout."""
+"""What is released, used as users do: in an empty environment, far from the checkout."""
 
 from __future__ import annotations
 
@@ -73,7 +73,7 @@ def test_the_package_is_that_of_the_wheel(programs: Path, tmp_path: Path) -> Non
 def test_a_run_from_the_config_to_the_gallery(
     programs: Path, tiny_net: Path, tmp_path: Path
 ) -> None:
-    """Which needs every kind of file beside the code: schemas, Caffe's format, templates, styles."""
+    """Which needs every kind of file beside the code: schemas, Caffe's format, templates."""
     config = json.dumps(
         {
             "run": "far",
@@ -83,7 +83,17 @@ def test_a_run_from_the_config_to_the_gallery(
             "options": {"gd": {"iter_n": 2}, "spectral": {"steps": 2}},
         }
     )
-    for command in ("plan", "generate", "collect", "sheet", "pages", "gallery", "check"):
+    for command in (
+        "plan",
+        "generate",
+        "collect",
+        "scores",
+        "sheet",
+        "pages",
+        "gallery",
+        "share",
+        "check",
+    ):
         run(programs / "cnnpref", command, "--config", config, cwd=tmp_path)
     assert (tmp_path / "results/far/sheets/conv1.png").is_file()
     assert (tmp_path / "results/far/index.html").is_file()

@@ -141,7 +141,7 @@ def test_diffs_left_in_other_branches_do_not_count(branched: Pair) -> None:
     wanted = gradient(ours.activations(x, "left"), x)
     gradient(net.activations(y, "fc"), y)  # leaves diffs everywhere
     values = live.forward(end="left")["left"]
-    live.blobs["left"].diff[...] = noise(*values.shape, seed=9)
+    live.blobs["left"].diff[...] = noise(*values.shape, seed=9).numpy()
     stale = torch.tensor(live.backward(start="left")["image"])
     assert (stale - wanted).abs().max() > 0.1 * wanted.abs().max()
     check(gradient(net.activations(y, "left"), y), wanted)
