@@ -29,7 +29,7 @@ SHAPES = ROOT / "nets" / "shapes"
 FOLDER = ROOT / "docs" / "pictures"
 DEMO = yaml.safe_load((ROOT / "config" / "config.yaml").read_text())
 UNITS = {"conv1": range(0, 32, 4), "conv3": range(0, 96, 12), "fc8": (0, 2, 3, 6, 10, 11, 13, 15)}
-WINDOW = {"x": 0, "y": 0, "width": 1100, "height": 700}  # of the gallery's page
+WINDOW = {"x": 0, "y": 0, "width": 1100, "height": 480}  # of the gallery's page
 TILE, GAP = 84, 4  # pixels
 STRETCHED = ("gd", "lbfgs", "dgn_gd", "dgn_lbfgs")  # as the original shows its pictures
 
