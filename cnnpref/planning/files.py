@@ -97,7 +97,9 @@ LAYER = Kind("layer file", "layers/{layer}.h5")
 LAYER_SHEET = Kind("sheet", "sheets/{layer}{page}.png")
 METHOD_SHEET = Kind("sheet", "sheets/{layer}/{name}{page}.png")
 LAYER_PDF = Kind("sheet", "sheets/{layer}.pdf", on_request=True)
-LOOK = Kind("sheet", "sheets/{layer}/look-{look}.json")  # of the others; where it changes, all do
+LOOK = Kind(
+    "sheet look", "sheets/{layer}/look-{look}.json"
+)  # of the others; where it changes, all do
 METHOD_PDF = Kind("sheet", "sheets/{layer}/{name}.pdf", on_request=True)
 PAGE = Kind("gallery file", "pages/{layer}.html")
 MANIFEST = Kind("gallery file", "pictures/{layer}/manifest.json")  # of all that a layer's job wrote
@@ -120,7 +122,7 @@ REFERENCE = Kind("reference file", "references/{layer}.h5")
 SCORES_PART = Kind("score part", "scores/parts/{layer}-{scoring}.parquet")
 SCORES = Kind("score table", "scores/{layer}.parquet")
 ALL_SCORES = Kind("score table", "scores.csv")
-ALIKE = Kind("table of likeness", "scores/alike/{layer}.parquet")
+ALIKE = Kind("likeness table", "scores/alike/{layer}.parquet")
 
 GENERATE = Rule("logs/generate/{layer}/{method}-{key}/{unit}.log", (), (UNIT,))
 COLLECT = Rule("logs/collect/{layer}.log", (UNIT,), (LAYER,))

@@ -30,7 +30,8 @@ sys.path.append(str(Path(__file__).parents[1] / "helpers"))
 import numpy as np
 import numpy.typing as npt
 from browsing import CHROMIUM, browsing, visit
-from gallery_runs import Layer, Painter, make_results, picture
+from gallery_runs import Layer, make_results
+from made_pictures import Painter, picture
 from PIL import Image
 from scrolling import scroll
 

@@ -14,6 +14,7 @@ from cnnpref.planning.files import (
     INDEX,
     KINDS,
     LAYER,
+    LOOK,
     METHOD_SHEET,
     PAGE,
     PAGES,
@@ -55,7 +56,7 @@ def test_sheets_have_pages_and_pdfs_as_the_config_says() -> None:
     sheets = {"units": 6, "pdf": True}
     made = plan(layers=layers, methods=["gd", "lbfgs"], sheets=sheets)
     names = [str(file.path.relative_to(made.folder)) for file in made.files()]
-    found = sorted(name for name in names if name.startswith("sheets/fire=expand3x3"))
+    found = sorted(n for n in names if n.startswith("sheets/fire=expand3x3") and n[-5:] != ".json")
     assert found == [
         "sheets/fire=expand3x3+page2.png",  # 3 units of two methods to a page
         "sheets/fire=expand3x3.pdf",
@@ -72,6 +73,11 @@ def test_sheets_have_pages_and_pdfs_as_the_config_says() -> None:
     assert sheet.name == "gd+page2.png"
     by_path = {file.path: file for file in made.files()}
     assert by_path[sheet].made_of == (made.path(LAYER, "conv1"), made.path(SCORES, "conv1"))
+    look, other = (
+        plan(layers=layers, sheets={"units": 6, **more}).path(LOOK, "conv1")
+        for more in ({"pdf": True}, {"under": ["rank"]})
+    )
+    assert look == made.path(LOOK, "conv1") != other  # so that all are drawn anew
 
 
 def test_files_are_made_of_files_before_them(made: Plan) -> None:

@@ -39,7 +39,8 @@ def test_a_complete_run_is_right(config: Config, finished: Project) -> None:
     result = call("check", config)
     assert (result.exit_code, result.stderr) == (0, "")
     shown = len(finished.plan().paths([*PAGES.makes, *GALLERY.makes]))
-    counts = "9 unit files, 2 layer files, 2 score parts, 3 score tables, 4 sheets"
+    counts = "9 unit files, 2 layer files, 2 score parts, 3 score tables"
+    counts += ", 2 likeness tables, 4 sheets, 2 sheet looks"
     counts += f", {shown} gallery files, 1 gallery folder"
     assert result.stdout == f"{RUN}: {counts}: all there and right\n"
 

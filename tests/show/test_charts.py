@@ -79,7 +79,7 @@ def test_odd_traces_are_drawn_as_far_as_they_can_be(trace: list[float]) -> None:
 
 def test_a_histogram_is_linear_near_0_and_logarithmic_beyond() -> None:
     data = Histogram(np.array([5, 900, 0, 1]), np.array([-4.0, -1, 1, 20, 30]), 2.0)
-    chart = histogram(data, {"gd": 90.0, "lbfgs": 92.0, "maco": 1e6})
+    chart = histogram(data, {"gd": 90.0, "lbfgs": 92.0, "maco": 1e6, "dgn": 40.0})
     assert len(chart.bars) == 3
     assert all(bar.height >= 2 for bar in chart.bars)
     assert [tick.label for tick in chart.ticks if tick.label == "0"] == ["0"]
@@ -88,7 +88,7 @@ def test_a_histogram_is_linear_near_0_and_logarithmic_beyond() -> None:
     assert ticks == sorted(ticks)
     assert min(np.diff(ticks)) > 66
     assert x["0"] < chart.best.x
-    far, near, least = sorted(chart.marks, key=lambda mark: -mark.x)
+    far, near, least, _ = sorted(chart.marks, key=lambda mark: -mark.x)
     assert far.label == "maco 1\u202f000\u202f000"
     assert near.y != least.y  # their labels would overlap
     assert not any(
@@ -99,12 +99,15 @@ def test_a_histogram_is_linear_near_0_and_logarithmic_beyond() -> None:
 
 
 def overlap(one: Mark, other: Mark) -> bool:
-    """Whether two labels do, in the large type of a phone."""
+    """Whether two labels do, in the large type of a phone, or a label and the line of the other."""
     (a, b), (c, d) = (
         (m.x, m.x + 11 * len(m.label)) if m.anchor == "start" else (m.x - 11 * len(m.label), m.x)
         for m in (one, other)
     )
-    return a < d and c < b and abs(one.y - other.y) < 20
+    if abs(one.y - other.y) < 20:
+        return a < d and c < b
+    upper, (left, right) = (one, (c, d)) if one.y < other.y else (other, (a, b))
+    return left < upper.x < right  # its line goes through the lower label
 
 
 def test_a_histogram_of_one_value_is_drawn() -> None:

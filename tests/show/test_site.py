@@ -265,7 +265,10 @@ def test_a_new_picture_writes_its_own_and_its_sheet(small: Plan) -> None:
     collect(small.path(LAYER, "conv1"), small.select("conv1"))
     write_layer(small, "conv1")
     changed = {name for name, stamp in stamps(small.folder).items() if before[name] != stamp}
-    own = {f"pictures/conv1/spectral/{name}.webp" for name in ("69", "69-large", "s1", "t1")}
+    own = {
+        f"pictures/conv1/spectral/{name}.webp"
+        for name in ("69", "69-small", "69-large", "s1", "t1")
+    }
     own |= {"pictures/conv1/spectral/69-importance.webp", "pages/conv1.html"}
     others = {name for name in changed if name.startswith("units/conv1/") and "html" in name}
     assert changed - others - {"pictures/conv1/spectral/sheets.css"} == own | {

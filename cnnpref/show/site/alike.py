@@ -41,5 +41,5 @@ def alike(material: Material, unit: int) -> Alike:
             " known only with references."
         )
     here = next(iter(material.firsts.values())).rows
-    known = [(other, r) for other, r in near if other in here and other != unit]
+    known = [(other, r) for other, r in near if other in here and r > 0]
     return Alike(title, about, sign, known[:_MOST])

@@ -175,14 +175,14 @@ def histogram(data: Histogram, marks: Mapping[str, float]) -> HistogramChart:
 
 
 def _stacked(marks: Mapping[str, float], place: Place) -> dict[str, Mark]:
-    """Labels from right to left, each on the highest line where it meets no other."""
+    """Labels from right to left, each below those that it or its mark would meet."""
     lines: list[float] = []  # where the leftmost label of each line begins
     found = {}
     for text, value in sorted(marks.items(), key=lambda item: -item[1]):
         x = place(value)
         width = _TEXT * len(text)
         right = max(x, width + 2)
-        line = next((i for i, left in enumerate(lines) if right + 8 < left), len(lines))
+        line = 1 + max((i for i, left in enumerate(lines) if left <= right + 8), default=-1)
         lines[line:] = [right - width, *lines[line + 1 :]]
         anchor = "start" if x < width + 2 else "end"
         found[text] = Mark(x, 14 + _LINE * line, text, anchor)

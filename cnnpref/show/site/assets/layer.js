@@ -138,21 +138,17 @@
     else if (captioned) for (const { link } of tiles) delete link.dataset.v;
     captioned = !!numbers;
   }
-  // Only tiles near the window have pictures. In another order than the units', or
-  // of some of them, a sheet would be fetched for each tile: single pictures then.
+  // Only tiles near the window have pictures. In another order than the units', or of some of them,
+  // a sheet would be fetched for each tile: single pictures then.
   const near = new Set();
-  let one = null; // what comes before and after the unit in the address of a single picture
+  let one; // what comes before and after the unit in the address of a single picture; null: none
   const watch = new IntersectionObserver(seen => {
-    for (const { target, isIntersecting } of seen) {
-      const tile = of_item.get(target);
-      if (isIntersecting) near.add(tile); else near.delete(tile);
-      target.classList.toggle("near", isIntersecting);
-      dress(tile);
-    }
+    for (const { target, isIntersecting } of seen) show(of_item.get(target), isIntersecting);
   }, { rootMargin: `${AHEAD}px` });
-  function dress(tile, always = false) {
-    const single = one && (always || near.has(tile));
-    tile.picture.style.backgroundImage = single ? `url("${one[0]}${tile.unit}${one[1]}"), var(--mean)` : "";
+  function show(tile, is_near) {
+    if (is_near) near.add(tile); else near.delete(tile);
+    tile.item.classList.toggle("near", is_near);
+    tile.picture.style.backgroundImage = one && is_near ? `url("${one[0]}${tile.unit}${one[1]}"), var(--mean)` : "";
   }
   function single() {
     const mixed = state.q || (state.s && state.s !== "status");
@@ -161,9 +157,11 @@
     one = now;
     grid.classList.toggle("one", !!one);
     grid.classList.toggle("early", !one);
-    near.forEach(tile => dress(tile));
+    watch.disconnect(); // and tell anew, once the tiles are in their order
+    near.forEach(tile => show(tile, false));
+    for (const { item } of tiles) watch.observe(item);
   }
-  addEventListener("beforeprint", () => tiles.forEach(tile => dress(tile, true)));
+  addEventListener("beforeprint", () => tiles.forEach(tile => show(tile, true)));
   let later = 0;
   function place() {
     const same = shown.length === order.length && shown.every((tile, k) => tile === order[k]);
@@ -261,5 +259,5 @@
   roving(tiles[0]);
   read();
   fit();
-  apply().then(() => { for (const { item } of tiles) watch.observe(item) });
+  apply();
 }
