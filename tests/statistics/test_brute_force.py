@@ -156,7 +156,8 @@ def test_shards_and_order_change_no_bit(
     shuffled = np.random.default_rng(shards).permutation(pictures(count))
     np.save("stack.npy", shuffled)
     section = {"images": "stack.npy", "shard": round(count / shards)}
-    config = {"net": {**FILES, "mean": MEAN}, "layers": "all", "references": section}
+    net = {**FILES, "mean": MEAN}
+    config = {"run": "mine", "net": net, "layers": "all", "references": section}
     plan = make_plan(resolve_config(config, "mine"), describe)
     assert plan.references
     assert len(plan.references.shards) == shards
