@@ -13,6 +13,7 @@ from cnnpref.statistics.exact import Doubles
 from cnnpref.statistics.nature import Nature, colour_moments, frechet, log_power
 
 _ROWS = 256  # of the matrix of cosines that are in memory at once
+_ALIKE = 0.01  # of 255: images of colours no farther apart are all alike, but for rounding
 _RISE = 0.95  # of all that the activation rises
 
 
@@ -38,8 +39,11 @@ def colour(picture: Bytes, nature: Nature) -> float:
     Args:
         picture: (h, w, C).
         nature: of the references.
+
+    Returns:
+        NaN where references have all the same colours.
     """
-    if not nature.distance_median > 0:
+    if not nature.distance_median > _ALIKE:
         return math.nan
     moments = colour_moments(picture)
     return frechet(nature.rgb_mean, nature.rgb_covariance, *moments) / nature.distance_median

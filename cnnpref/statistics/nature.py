@@ -96,7 +96,10 @@ def nature(pictures: Iterable[tuple[str, Bytes]], sizes: Iterable[Size]) -> Natu
         sums = sums or _Sums(picture.shape, sorted(set(sizes)))
         sums.add(picture, int(digest[:8], 16))
     if sums is None or sums.count < 2:
-        raise UserError("references: at least 2 images that can be read are needed")
+        raise UserError(
+            f"references: at least 2 images that can be read are needed, got {int(bool(sums))};"
+            " those with the same content count once: give more"
+        )
     mean = sums.logits / sums.count
     components = _components(sums.products / sums.count - np.outer(mean, mean))
     means, covariances = np.stack(sums.means), np.stack(sums.covariances)

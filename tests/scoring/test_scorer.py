@@ -185,6 +185,18 @@ def test_what_hardly_excites_a_unit_has_nothing_to_keep(
     assert not all(dull)
 
 
+def test_references_that_are_all_alike_are_no_measure(
+    net: cnnpref.Net, photos: Bytes, pictures: Bytes, tmp_path: Path
+) -> None:
+    told = refusal(cnnpref.nature, net, photos[[0, 0]], ["fc8"])
+    assert "at least 2 images that can be read are needed, got 1; those with the sa" in told
+    for level in (1, 9):  # of compression: other files, the same pixels
+        Image.fromarray(photos[0]).save(tmp_path / f"{level}.png", compress_level=level)
+    alike = cnnpref.nature(net, tmp_path, ["fc8"])
+    (row,) = cnnpref.score(net, pictures[:1], "fc8", [3], nature=alike).to_dicts()
+    assert row["colour"] is row["spectrum"] is None
+
+
 def test_a_picture_is_scored_as_it_is_saved(net: cnnpref.Net, pictures: Bytes) -> None:
     outside = pictures[:2].astype(np.float32) * 1.7 - 40.3
     saved = outside.round().clip(0, 255)

@@ -3,22 +3,31 @@
 from __future__ import annotations
 
 from functools import cache
+from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
 import pytest
 import torch
-from drawings import Bytes, drawings, shapes_net
+from calling import succeed
+from drawings import MEAN, Bytes, drawings, shapes_net
+from drawings import NET as FILES
 
 import cnnpref
 from cnnpref.images.index import digest_of
+from cnnpref.nets import describe
 from cnnpref.nets.kernels import fast_kernels
+from cnnpref.planning.config import resolve_config
+from cnnpref.planning.files import REFERENCE
+from cnnpref.planning.plan import make_plan
+from cnnpref.results.reference_file import read_references
 from cnnpref.statistics.layer import LayerReferences, Picks
 from cnnpref.statistics.sketch import ERROR
 
 Floats = npt.NDArray[np.float32]
 
 TOP = 9
+RECORDS = ("top", "bottom", "quantile", "values", "maxima", "sums")
 NET = shapes_net()
 QUICK, WHOLE = 150, 2000
 
@@ -33,14 +42,14 @@ def found(count: int) -> dict[str, LayerReferences]:
     return cnnpref.references(NET, pictures(count), top=TOP)
 
 
-def activations(count: int, layer: str) -> Floats:
+def activations(count: int, layer: str, batch: int = 16) -> Floats:
     """Of all drawings, ordered by their digests: (N, U, positions)."""
     ordered = sorted(pictures(count), key=digest_of)
-    wholes = [ordered[i : i + 16] for i in range(0, count, 16)]
+    wholes = [ordered[i : i + batch] for i in range(0, count, batch)]
     parts = []
     with torch.no_grad(), fast_kernels():
         for whole in wholes:
-            filled = np.stack([*whole, *[whole[0]] * (16 - len(whole))])
+            filled = np.stack([*whole, *[whole[0]] * (batch - len(whole))])
             values = NET.activations(torch.from_numpy(NET.space.encode(filled)), layer)
             parts.append(values[: len(whole)].numpy())
     a = np.concatenate(parts)
@@ -124,6 +133,48 @@ def check_correlation(told: LayerReferences, maxima: Floats) -> None:
     own = np.take_along_axis(wanted, told.nearest[:, :shown].astype(np.int64), 1)
     np.testing.assert_allclose(own, best, atol=1e-6)
     assert (told.nearest[:, shown:] == -1).all()
+
+
+@pytest.mark.parametrize("batch", [1, 64])
+@pytest.mark.parametrize("layer", NET.layers)
+def test_batches_of_other_sizes_give_the_same_but_for_rounding(layer: str, batch: int) -> None:
+    a, told = activations(QUICK, layer, batch), found(QUICK)[layer]
+    close = {"rtol": 1e-5, "atol": 1e-5 * float(np.abs(a).max())}
+    best = -np.sort(-a.max(2), axis=0)[:TOP].T
+    np.testing.assert_allclose(told.top.activation, best, **close)
+    lowest = np.sort(a.min(2), axis=0)[:TOP].T
+    np.testing.assert_allclose(told.bottom.activation, lowest, **close)
+    np.testing.assert_allclose(told.values.mean, a.mean((0, 2), np.float64), **close)
+
+
+@pytest.mark.parametrize("shards", [1, 3, 7])
+def test_shards_and_order_change_no_bit(
+    count: int, shards: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of any layer: jobs of the workflow, on the drawings in another order."""
+    monkeypatch.chdir(tmp_path)
+    shuffled = np.random.default_rng(shards).permutation(pictures(count))
+    np.save("stack.npy", shuffled)
+    section = {"images": "stack.npy", "shard": round(count / shards)}
+    net = {**FILES, "mean": MEAN}
+    config = {"run": "mine", "net": net, "layers": "all", "references": section}
+    plan = make_plan(resolve_config(config, "mine"), describe)
+    assert plan.references
+    assert len(plan.references.shards) == shards
+    succeed("references", config)
+    for layer in plan.layers:
+        told = read_references(plan.path(REFERENCE, layer), plan.references.key)
+        assert arrays(told) == arrays(found(count)[layer])
+
+
+def arrays(told: LayerReferences) -> dict[str, object]:
+    """All but the names of images, to the bit."""
+    parts = {
+        **vars(told),
+        **{f"{n} {k}": v for n in RECORDS for k, v in vars(getattr(told, n)).items()},
+    }
+    texts = {"sha256": told.sha256, "shape": told.shape, "crops": [bytes(c) for c in told.crops]}
+    return texts | {k: v.tobytes() for k, v in parts.items() if isinstance(v, np.ndarray)}
 
 
 def test_edges_of_a_histogram_are_nearly_even() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 import signal
 import subprocess
@@ -18,6 +19,7 @@ import numpy as np
 import pytest
 from calling import Config, call, fail, succeed
 from drawings import MEAN, NET, drawings, write_pngs
+from killing import Watched
 from running import Project
 
 COUNT = 40
@@ -194,4 +196,27 @@ def test_the_workflow_makes_them(config: Config, tmp_path: Path) -> None:
         assert file.attrs["count"] == COUNT - 1
     write_pngs(Path("photos"), drawings(1))
     project.succeed()
+    assert made() == wanted
+
+
+@pytest.mark.workflow
+def test_a_killed_workflow_ends_as_an_undisturbed_one(config: Config, tmp_path: Path) -> None:
+    """Killed with all of its jobs, five times, at any moment."""
+    succeed("references", config)
+    wanted = made()
+    shutil.rmtree("results")
+    project = Project(tmp_path, config)
+    project.change()
+    watched = Watched(project, seed=3)
+    targets = [f"results/mine/references/{name}" for name in FILES]
+    while watched.kills.total() < 5:
+        run = watched.start(*targets)
+        if watched.goes_on(run):
+            watched.kill_snakemake(run)
+            for job in watched.jobs():
+                os.kill(job.pid, signal.SIGKILL)
+        else:
+            assert made() == wanted
+            shutil.rmtree("results")
+    assert watched.start(*targets).wait() == 0
     assert made() == wanted

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from importlib.metadata import version
+from pathlib import Path
 
 import pytest
 import torch
@@ -10,6 +11,7 @@ from libraries import imported
 
 from cnnpref.errors import UserError
 from cnnpref.nets import describe, open_net
+from cnnpref.nets.pytorch.build import built_net
 
 
 @pytest.mark.filterwarnings("ignore")
@@ -49,3 +51,23 @@ def test_a_model_that_there_is_not(package: str) -> None:
     imported(package)
     with pytest.raises(UserError, match=r"has no model 'resnet81' .did you mean 'resnet"):
         open_net({"torch": f"{package}:resnet81", "input_shape": [3, 64, 64]})
+
+
+@pytest.mark.filterwarnings("ignore")
+@pytest.mark.parametrize("name", ["regnet_y_400mf", "resnet18"])
+def test_a_model_is_planned_without_its_weights(name: str) -> None:
+    """Also one whose builder computes with tensors that are no weights."""
+    imported("torchvision")
+    section = {"torch": f"torchvision:{name}", "input_shape": [3, 64, 64]}
+    assert built_net(section).device.type == "meta"
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_a_model_with_a_backbone_fetches_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    imported("torchvision")
+    monkeypatch.setenv("TORCH_HOME", str(tmp_path))
+    section = {"torch": "torchvision:lraspp_mobilenet_v3_large", "input_shape": [3, 64, 64]}
+    assert "classifier.low_classifier" in describe(section).layers
+    assert not list(tmp_path.iterdir())

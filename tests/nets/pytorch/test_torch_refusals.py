@@ -40,6 +40,13 @@ class Summing(nn.Module):
         return x.sum(0)
 
 
+class TwoInputs(nn.Module):
+    """Takes more than images."""
+
+    def forward(self, x: Tensor, other: Tensor) -> Tensor:
+        return x + other
+
+
 @pytest.mark.parametrize(
     ("module", "told"),
     [
@@ -52,6 +59,7 @@ class Summing(nn.Module):
         (OneByOne(), "OneByOne, in 'fc', on [2, 3, 16, 16]: mat1 and mat2 shapes cannot be mult"),
         (Summing(), "Summing: no layer of it gives one tensor (N, ...)"),
         (nn.Identity(), "Identity: no layer of it gives one tensor"),
+        (TwoInputs(), "argument: 'other'; check the shape of its input: it is called with that on"),
     ],
 )
 def test_modules_that_are_no_nets(module: Any, told: str | None) -> None:
@@ -88,6 +96,7 @@ def test_options_that_are_not_allowed(options: dict[str, Any], told: str) -> Non
         ((3, 0, 4), "Plain: input_shape: got (3, 0, 4); allowed: (C, H, W) for images or"),
         (224, "input_shape: got 224; allowed: (C, H, W)"),
         ((), "input_shape: got (); allowed: (C, H, W)"),
+        ((3, 8, 16, 16), "got (3, 8, 16, 16), films; allowed: (C, H, W), images: wrap it in a mod"),
         (
             (1, 16, 16),
             "Plain, in '0', on [1, 1, 16, 16]: Given groups=1, weight of size",
@@ -99,7 +108,7 @@ def test_shapes_that_a_module_does_not_take(shape: Any, told: str) -> None:
     message = failure(seeded(Plain), shape)
     assert told in message
     if told.startswith("Plain, in"):
-        assert message.endswith("; check the shape of its input")
+        assert "; check the shape of its input: it is called with that one tensor;" in message
 
 
 @pytest.mark.filterwarnings("ignore::DeprecationWarning")
@@ -109,6 +118,13 @@ def test_compiled_modules() -> None:
     assert failure(module).startswith("Residual: 'layer1' is compiled, by torch.jit or torch.comp")
     traced = torch.jit.trace(seeded(Plain).eval(), torch.zeros(1, *SHAPE))
     assert "TopLevelTracedModule: it is compiled" in failure(traced)
+
+
+def test_modules_that_devices_share_have_the_layers_of_their_own() -> None:
+    module = nn.DataParallel(seeded(Plain))
+    assert (
+        cnnpref.load_torch(module, SHAPE).layers == cnnpref.load_torch(seeded(Plain), SHAPE).layers
+    )
 
 
 def test_parts_on_several_devices() -> None:
