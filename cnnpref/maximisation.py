@@ -156,7 +156,7 @@ def _check_statistics(method: Method[Any], net: Net, statistics: NaturalStatisti
 
 def _readout(net: Net, objective: Objective, faithful: bool) -> Readout:
     if faithful:
-        return FullReadout(net, objective.layer, objective.index)
+        return FullReadout.of(net, objective.layer, objective.index)
     return net.readout(objective.layer, objective.index)
 
 

@@ -77,8 +77,8 @@ class CanvasImages(ABC):
     def __init__(self, net: Net, canvas: Box, box: Box, colours: Colours) -> None:
         self.net, self.canvas, self.box = net, canvas, box
         # as the numbers that tensors of single precision would hold
-        self._mean = torch.tensor(colours.mean).tolist()
-        self._axes = torch.tensor(colours.axes).tolist()
+        self._mean = np.array(colours.mean, np.float32).tolist()
+        self._axes = np.array(colours.axes, np.float32).tolist()
         bounds = (torch.tensor(end, device=net.device) for end in (-math.inf, math.inf))
         self.lower, self.upper = bounds
 

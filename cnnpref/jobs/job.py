@@ -128,7 +128,7 @@ def _maximise(nets: Nets, series: Series, units: Sequence[int]) -> Solution:
 
 
 class _Progress:
-    """A bar over iterations on a terminal, about ten lines elsewhere."""
+    """A bar over iterations on a terminal, about ten lines elsewhere; ten looks at values."""
 
     def __init__(self, series: Series) -> None:
         self.name = f"{series.layer}/{series.name}"
@@ -144,12 +144,13 @@ class _Progress:
         self.bar.close()
 
     def __call__(self, moment: Moment) -> None:
-        mean = float(moment.activations.nanmean())
-        if not self.bar.disable:
+        told = moment.count % -(-self.total // 10) == 0
+        mean = float(moment.activations.nanmean()) if told else 0.0  # a look stalls a GPU
+        if told and not self.bar.disable:
             self.bar.set_postfix(activation=f"{mean:.4g}", refresh=False)
-            self.bar.update(moment.count - self.bar.n)
-        elif moment.count % -(-self.total // 10) == 0:
+        elif told:
             log.info("%s: evaluation %d, mean activation %.4g", self.name, moment.count, mean)
+        self.bar.update(moment.count - self.bar.n)
 
 
 def _common_attributes(series: Series, nets: Nets, seconds: float) -> dict[str, Any]:
