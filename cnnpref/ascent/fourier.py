@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from functools import cached_property
 
 import numpy as np
 import numpy.typing as npt
@@ -93,6 +92,8 @@ class Spectrum:
             torch.tensor(each, device=device, dtype=torch.float32)
             for each in (frequency, weights, amplitude if measured is None else measured)
         )
+        bands = _bands(frequency.astype(np.float32), max(size))
+        self._bands = [(m, torch.from_numpy(places).to(device)) for m, places in bands]
 
     @property
     def shape(self) -> tuple[int, int]:
@@ -102,17 +103,6 @@ class Spectrum:
     def gate(self, highest: float) -> Tensor:
         """1 for frequencies well below `highest`, 0 well above it, (h, w // 2 + 1)."""
         return torch.sigmoid((highest - self.frequency) / (0.15 * highest))
-
-    @cached_property
-    def _bands(self) -> list[tuple[float, Tensor]]:
-        """Of each band its middle and the flat places of its coefficients; frequency 0 is alone."""
-        lowest = min(1.5 / max(self.size), _HIGHEST)
-        edges = np.geomspace(lowest, _HIGHEST, _BANDS - 1)
-        middles = [0.0, 1 / max(self.size), *np.sqrt(edges[1:] * edges[:-1])]
-        band = np.digitize(self.frequency.cpu().numpy(), [1e-9, *edges[:-1]]).ravel()
-        places = (np.flatnonzero(band == number) for number in range(_BANDS))
-        found = ((m, torch.from_numpy(p)) for m, p in zip(middles, places, strict=True) if len(p))
-        return [(middle, place.to(self.frequency.device)) for middle, place in found]
 
     def cap(self, x: Tensor, limits: Limits) -> Tensor:
         """Scale coefficients down where their power is above the limits, image by image.
@@ -133,6 +123,22 @@ class Spectrum:
             power = (power * factor.square())[:, :, 1:] * shares
             factor *= (limits.total / power.sum(2).sqrt()).clamp(max=1)[:, :, None]
         return x * factor.reshape(x.shape[:-1])[..., None]
+
+
+def _bands(
+    frequency: npt.NDArray[np.float32], side: int
+) -> list[tuple[float, npt.NDArray[np.int64]]]:
+    """Of each band its middle and the flat places of its coefficients; frequency 0 is alone.
+
+    Args:
+        frequency: in cycles per pixel, (h, w // 2 + 1).
+        side: the longer one of the images, in pixels.
+    """
+    edges = np.geomspace(min(1.5 / side, _HIGHEST), _HIGHEST, _BANDS - 1)
+    middles = [0.0, 1 / side, *np.sqrt(edges[1:] * edges[:-1])]
+    band = np.digitize(frequency, [1e-9, *edges[:-1]]).ravel()
+    places = (np.flatnonzero(band == number) for number in range(_BANDS))
+    return [(middle, at) for middle, at in zip(middles, places, strict=True) if len(at)]
 
 
 class FourierImages(CanvasImages):

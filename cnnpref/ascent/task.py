@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 from copy import deepcopy
 from dataclasses import dataclass
 from functools import partial
+from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -96,6 +97,15 @@ def passed(readout: Readout, net_input: Tensor) -> Tensor:
         return readout(net_input).float()
 
 
+class _Part(NamedTuple):
+    """Some rows of a task, and their numbers on the device."""
+
+    rows: tuple[int, ...]
+    objective: Objective
+    readout: Readout
+    places: Tensor
+
+
 class Task:
     """The rows of a batch: their targets, variables and random numbers.
 
@@ -124,7 +134,9 @@ class Task:
         self.begun = torch.empty(0)
         self.watch: Observe | None = None
         self.importance: Tensor | None = None
-        self._whole = self._part = tuple(range(len(objective))), objective, readout
+        rows = tuple(range(len(objective)))
+        places = torch.tensor(rows, device=net.device)
+        self._whole = self._part = _Part(rows, objective, readout, places)
 
     def in_company(self) -> Task:
         """These rows, and a copy of the first one behind them."""
@@ -159,7 +171,7 @@ class Task:
 
     def evaluate(self, x: Tensor, rows: Sequence[int]) -> Evaluation:
         """One pass of the net: the variables of some rows to activation, loss and gradient."""
-        count = len(self._whole[0])
+        count = len(self._whole.rows)
         if len(rows) == 1 < count and self.net.needs_company:
             # a single row is summed in another order than several: it never is alone
             both = self.evaluate(torch.cat([x, x]), [*rows, *rows])
@@ -168,7 +180,7 @@ class Task:
         if len(rows) == count:
             self._x = x
         else:
-            self._x = self._x.index_copy(0, torch.tensor(rows, device=x.device), x)
+            self._x = self._x.index_copy(0, self._of(tuple(rows)).places, x)
         x.requires_grad_()
         score, activation = self._score(x, rows)
         if not score.requires_grad:
@@ -176,7 +188,7 @@ class Task:
         (gradient,) = torch.autograd.grad(-score.sum(), x)
         if 0 in gradient.stride():  # that of a sum is one number, seen many times
             gradient = gradient.contiguous()
-        worth = self._of(tuple(rows))[1].worth(score, activation)
+        worth = self._of(tuple(rows)).objective.worth(score, activation)
         return Evaluation(activation, -score.detach(), gradient, worth)
 
     def unreachable(self) -> UserError:
@@ -188,8 +200,7 @@ class Task:
 
     def score(self, net_input: Tensor) -> tuple[Tensor, Tensor]:
         """What to maximise and what to report of all rows, (B,) each; differentiable."""
-        _, objective, readout = self._whole
-        return objective.score(passed(readout, net_input))
+        return self.objective.score(passed(self.readout, net_input))
 
     @torch.no_grad()
     def activation(self, x: Tensor) -> tuple[Tensor, Tensor]:
@@ -198,14 +209,15 @@ class Task:
         return activation, self.objective.worth(score, activation)
 
     def _score(self, x: Tensor, rows: Sequence[int]) -> tuple[Tensor, Tensor]:
-        _, objective, readout = self._of(tuple(rows))
-        return objective.score(passed(readout, self.variables.net_input(x)))
+        part = self._of(tuple(rows))
+        return part.objective.score(passed(part.readout, self.variables.net_input(x)))
 
-    def _of(self, rows: tuple[int, ...]) -> tuple[tuple[int, ...], Objective, Readout]:
-        """Some rows with their objective and readout; the last ones are kept."""
-        everything, objective, readout = self._whole
-        if rows == everything:
+    def _of(self, rows: tuple[int, ...]) -> _Part:
+        """Some rows; the last ones are kept."""
+        if rows == self._whole.rows:
             return self._whole
-        if rows != self._part[0]:
-            self._part = rows, objective.rows(rows), readout.rows(rows)
+        if rows != self._part.rows:
+            places = torch.tensor(rows, device=self.net.device)
+            some = self.objective.rows(rows), self.readout.rows(rows)
+            self._part = _Part(rows, *some, places)
         return self._part

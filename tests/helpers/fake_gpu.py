@@ -14,6 +14,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from types import CodeType, FrameType
 from typing import Any
+from unittest.mock import patch
 
 import numpy as np
 import torch
@@ -44,10 +45,11 @@ class Told:
     reads: list[list[str]] = field(default_factory=list)
     sent: list[list[str]] = field(default_factory=list)
 
-    def within(self, *functions: Callable[..., Any]) -> list[str]:
-        """Where the host read or sent something within some functions, but not within others."""
-        names = {_name(each.__code__) for each in functions}  # type: ignore[attr-defined]
-        return [" > ".join(each) for each in self.reads + self.sent if names & set(each)]
+    def within(self, *functions: Callable[..., Any], but: Callable[..., Any]) -> list[str]:
+        """Where the host read or sent something within some functions, but not within another."""
+        names, other = {name_of(each) for each in functions}, name_of(but)
+        told = (each for each in self.reads + self.sent if other not in each)
+        return [" > ".join(each) for each in told if names & set(each)]
 
 
 @contextmanager
@@ -58,7 +60,8 @@ def fake_gpu(answer: Answer = ones) -> Iterator[Told]:
         answer: what reads give; 1, or True, unless told otherwise.
     """
     told = Told()
-    with _FAKE, _Transfers(told), counted_reads(told, answer):
+    whole = patch.object(FakeTensor, "tolist", Tensor.tolist)  # its own asks for each number
+    with whole, _FAKE, _Transfers(told), counted_reads(told, answer):
         yield told
 
 
@@ -128,6 +131,11 @@ def _stack() -> list[str]:
             names.append(_name(frame.f_code))
         frame = frame.f_back
     return names[::-1]
+
+
+def name_of(function: Callable[..., Any]) -> str:
+    """Of a function, as in `Told`."""
+    return _name(function.__code__)  # type: ignore[attr-defined]
 
 
 def _name(code: CodeType) -> str:
