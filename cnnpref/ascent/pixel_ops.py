@@ -102,7 +102,9 @@ def percentile(values: Tensor, pct: float) -> Tensor:
     """The percentile of each row of (B, N), interpolated linearly as NumPy does: (B,)."""
     place = pct / 100 * (values.shape[1] - 1)
     below = min(math.floor(place), values.shape[1] - 2) if values.shape[1] > 1 else 0
-    if not values.is_cpu:
+    if values.device.type == "mps":  # which has no selection
+        low, high = values.sort(1).values[:, below : below + 2].expand(-1, 2).unbind(1)
+    elif not values.is_cpu:
         low = values.kthvalue(below + 1, dim=1).values
         high = low if place == below else values.kthvalue(below + 2, dim=1).values
     else:  # NumPy's selection uses the processor's vectors: 6 times as fast

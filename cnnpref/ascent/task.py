@@ -15,6 +15,7 @@ from torch import Tensor
 
 from cnnpref.ascent.awakening import awaken
 from cnnpref.ascent.objective import Objective
+from cnnpref.ascent.recorded import Recording
 from cnnpref.ascent.statistics import NaturalStatistics
 from cnnpref.ascent.variables import Draws, Features, Generator, Pixels, Variables
 from cnnpref.errors import UserError
@@ -137,6 +138,7 @@ class Task:
         rows = tuple(range(len(objective)))
         places = torch.tensor(rows, device=net.device)
         self._whole = self._part = _Part(rows, objective, readout, places)
+        self._recording = Recording.on(net.device)
 
     def in_company(self) -> Task:
         """These rows, and a copy of the first one behind them."""
@@ -161,7 +163,7 @@ class Task:
         x = self.variables.start(self.draws, self.initial)
         bounds = self.variables.lower, self.variables.upper
         if self.awake:
-            x = awaken(x, lambda x: self.evaluate(x, range(len(x))).gradient, bounds)
+            x = awaken(x, lambda x: self._pass(self._whole, x)[2], bounds)
         self.begun = x.clamp(*bounds)
         return x
 
@@ -181,15 +183,21 @@ class Task:
             self._x = x
         else:
             self._x = self._x.index_copy(0, self._of(tuple(rows)).places, x)
-        x.requires_grad_()
-        score, activation = self._score(x, rows)
+        part = self._of(tuple(rows))
+        run = partial(self._pass, part)
+        return Evaluation(*(self._recording.call(run, x) if part is self._whole else run(x)))
+
+    def _pass(self, part: _Part, x: Tensor) -> tuple[Tensor, ...]:
+        """Activation, loss, gradient and worth of some rows, whose variables are x."""
+        x = x.detach().requires_grad_()
+        score, activation = self._score(x, part)
         if not score.requires_grad:
             raise self.unreachable()
         (gradient,) = torch.autograd.grad(-score.sum(), x)
         if 0 in gradient.stride():  # that of a sum is one number, seen many times
             gradient = gradient.contiguous()
-        worth = self._of(tuple(rows)).objective.worth(score, activation)
-        return Evaluation(activation, -score.detach(), gradient, worth)
+        worth = part.objective.worth(score, activation)
+        return activation, -score.detach(), gradient, worth
 
     def unreachable(self) -> UserError:
         """What to raise where the activation does not depend on the image."""
@@ -205,11 +213,10 @@ class Task:
     @torch.no_grad()
     def activation(self, x: Tensor) -> tuple[Tensor, Tensor]:
         """The activations of all rows, and by what images are compared, (B,) each."""
-        score, activation = self._score(x, range(len(x)))
+        score, activation = self._score(x, self._whole)
         return activation, self.objective.worth(score, activation)
 
-    def _score(self, x: Tensor, rows: Sequence[int]) -> tuple[Tensor, Tensor]:
-        part = self._of(tuple(rows))
+    def _score(self, x: Tensor, part: _Part) -> tuple[Tensor, Tensor]:
         return part.objective.score(passed(part.readout, self.variables.net_input(x)))
 
     def _of(self, rows: tuple[int, ...]) -> _Part:

@@ -11,6 +11,7 @@ from torch import Tensor
 from cnnpref.ascent.canvas import CanvasImages
 from cnnpref.ascent.contrast import score_of
 from cnnpref.ascent.importance import Sensitivity
+from cnnpref.ascent.recorded import Recording
 from cnnpref.ascent.task import Task
 from cnnpref.ascent.views import Look, Sight, sides, sights
 from cnnpref.optim.problem import Evaluation
@@ -51,6 +52,7 @@ class Viewing:
         self._sights = sights(looks, chances, self.images.seen, size, device)
         self._views = views
         self._dead: Tensor | None = None
+        self._recording = Recording.on(device)
         self._sensitivity = Sensitivity()
 
     def evaluate(self, x: Tensor, t: int, gate: Tensor | None = None) -> Evaluation:
@@ -76,15 +78,29 @@ class Viewing:
 
     def _evaluate(self, images: Tensor, sight: Sight) -> list[Tensor]:
         """Of one view of each image: score, the unit's part, activation, the slope of -score."""
-        score, own, activation = self._score(self.images.encode(sight.see(images)))
+        view = sight.see(images)
+        if self._dead is None:
+            self._dead = self._unreached(images, view)
+        *found, slope = self._recording.call(self._pass, view.detach())
+        (slope,) = torch.autograd.grad(view, images, slope)
+        return [*found, slope]
+
+    def _unreached(self, images: Tensor, view: Tensor) -> Tensor:
+        """Rows whose units nothing in this view reaches, (B,)."""
+        _, own, _ = self._score(self.images.encode(view))
         if not own.requires_grad:
             raise self._task.unreachable()
-        if self._dead is None:  # rows whose units nothing in their first view reached, (B,)
-            (reached,) = torch.autograd.grad(own.sum(), images, retain_graph=True)
-            self._dead = (reached == 0).flatten(1).all(1)
+        (reached,) = torch.autograd.grad(own.sum(), images, retain_graph=True)
+        return (reached == 0).flatten(1).all(1)
+
+    def _pass(self, view: Tensor) -> tuple[Tensor, ...]:
+        """Score, the unit's part, activation, the slope of -score with respect to the view."""
+        view = view.detach().requires_grad_()
+        score, own, activation = self._score(self.images.encode(view))
+        assert self._dead is not None
         score = torch.where(self._dead, own, score)  # others may answer where the unit does not
-        (slope,) = torch.autograd.grad(-score.sum(), images)
-        return [score.detach(), own.detach(), activation, slope]
+        (slope,) = torch.autograd.grad(-score.sum(), view)
+        return score.detach(), own.detach(), activation, slope
 
     def importance(self) -> Tensor:
         """Where the activation comes from, (B, H, W) in 0..1."""

@@ -19,7 +19,7 @@ from cnnpref.ascent.solution import Solution
 from cnnpref.ascent.task import Moment
 from cnnpref.atomic import try_writing
 from cnnpref.errors import UserError
-from cnnpref.jobs.memory import is_out_of_memory, rows_at_once
+from cnnpref.jobs.memory import is_out_of_memory, release_memory, rows_at_once
 from cnnpref.jobs.nets import Nets
 from cnnpref.maximisation import maximise
 from cnnpref.planning.series import Batch, Series
@@ -96,8 +96,7 @@ def _fewer(series: Series, count: int) -> int:
             " jobs beside this one"
         )
     log.warning("%s: out of memory with %d units at once: going on with half", name, count)
-    if torch.cuda.is_available():
-        torch.cuda.empty_cache()
+    release_memory()
     return count // 2
 
 

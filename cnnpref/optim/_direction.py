@@ -46,9 +46,8 @@ def model_minimum(history: History, box: Box, point: Point, room: Room | None = 
     moving = history.product(descent)
     middle = history.middle()
     inverse = torch.linalg.inv_ex(middle).inverse
-    cauchy = cauchy_point(
-        history, descent, times, moving, inverse, None if room is None else room.bounds
-    )
+    bounds, changes = (None, None) if room is None else (room.bounds, room.changes)
+    cauchy = cauchy_point(history, descent, times, moving, inverse, bounds)
     time, theta = cauchy.time[:, None], history.theta[:, None]
     free = torch.gt(times, time, out=torch.empty_like(times))
     changed = history.set_free(free, changes)
