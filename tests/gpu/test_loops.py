@@ -149,7 +149,7 @@ def falling() -> Callable[[Sequence[int]], Any]:
         value = next(numbers)
         told = {4: (-1.0, 1.0, 7.0, 7.0), 5: (value, value, -value, -1.0, 1.0)}
         told[6] = (*told[5], 1.0)
-        return np.broadcast_to(np.array(told[shape[0]])[:, None], shape)
+        return np.broadcast_to(np.array(told.get(shape[0], [1.0] * shape[0]))[:, None], shape)
 
     return answer
 

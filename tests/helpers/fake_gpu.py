@@ -84,8 +84,10 @@ class _Reads(TorchFunctionMode):
     ) -> Any:
         name = getattr(func, "__name__", "")
         if name in _READS and isinstance(args[0], Tensor):
-            self._told.reads.append(_stack())
-            if isinstance(args[0], FakeTensor) and self._answer:
+            fake = isinstance(args[0], FakeTensor)
+            if not (fake and args[0].is_cpu):  # what came from a GPU was counted on its way
+                self._told.reads.append(_stack())
+            if fake and self._answer:
                 return self._made_up(name, args[0])
         elif name in _SHAPED or (name in ("__getitem__", "__setitem__") and _has_mask(args[1])):
             self._told.reads.append(_stack())
