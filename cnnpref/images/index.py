@@ -153,7 +153,7 @@ def _below(folder: Path) -> Iterator[Path]:
     """
     seen = set()
     for place, folders, files in os.walk(folder, followlinks=True):
-        key = os.path.realpath(place)  # noqa: PTH118 - much faster than Path's
+        key = os.path.realpath(place)
         if key in seen:
             folders.clear()
             continue
