@@ -150,7 +150,7 @@ class _Run:
     images: FourierImages
 
     def __init__(self, options: SpectralOptions, task: Task) -> None:
-        from cnnpref.ascent.fourier import Limits
+        from cnnpref.ascent.spectrum import Limits
         from cnnpref.ascent.viewing import Viewing
         from cnnpref.ascent.views import Views
         from cnnpref.ascent.weight_noise import WeightNoise

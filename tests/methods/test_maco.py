@@ -13,9 +13,9 @@ from small import random_net
 from torch import nn
 
 import cnnpref
-from cnnpref.ascent.fourier import Spectrum
 from cnnpref.ascent.phase import PhaseImages, maco_colours
 from cnnpref.ascent.solution import Solution
+from cnnpref.ascent.spectrum import Spectrum
 from cnnpref.ascent.views import Crops, sights
 from cnnpref.nets.caffe import CaffeNet
 from cnnpref.results.unit_file import read_unit
