@@ -23,7 +23,7 @@ from cnnpref.ascent.variables import Draws, Generator
 from cnnpref.errors import UserError
 from cnnpref.methods import Method, Options, find_method, resolve
 from cnnpref.nets.independence import check_readout
-from cnnpref.nets.kernels import check_precision, faithful_kernels, fast_kernels
+from cnnpref.nets.kernels import check_precision, faithful_kernels, fast_kernels, without_gaps
 from cnnpref.nets.net import FullReadout, Net
 from cnnpref.nets.pycaffe import AnyNet, as_net
 from cnnpref.nets.readout import Readout
@@ -94,7 +94,8 @@ def maximise(
     variables = chosen.variables(options, Scene(net, readout.box, generator, faithful, statistics))
     sources = _streams(objective, each) if draws is None else list(draws)
     task = Task(net, objective, readout, variables, sources, initial)
-    with held_memory(), _kernels(chosen.precision(options), faithful):
+    kernels = _kernels(chosen.precision(options), faithful)
+    with held_memory(), kernels, without_gaps(net.device):
         if not faithful:
             check_readout(net, objective.layer, readout, len(objective))
         company = not faithful and draws is None
@@ -156,7 +157,7 @@ def _check_statistics(method: Method[Any], net: Net, statistics: NaturalStatisti
 
 def _readout(net: Net, objective: Objective, faithful: bool) -> Readout:
     if faithful:
-        return FullReadout(net, objective.layer, objective.index)
+        return FullReadout.of(net, objective.layer, objective.index)
     return net.readout(objective.layer, objective.index)
 
 

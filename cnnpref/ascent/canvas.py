@@ -14,6 +14,7 @@ from torch import Tensor
 
 from cnnpref.ascent.fused import Encoded, Painted
 from cnnpref.ascent.importance import in_image
+from cnnpref.ascent.spectrum import Spectrum
 from cnnpref.ascent.variables import Draws, whole_images
 from cnnpref.geometry import Box, Shape, crop, relative
 from cnnpref.nets.net import Net
@@ -66,21 +67,29 @@ class CanvasImages(ABC):
         canvas: the part that varies, which may reach beyond the image; the rest of the image is the
             mean that was subtracted.
         box: the part of the image that is looked at, inside the canvas.
+        spectrum: of the components.
         colours: from components to channels.
-
-    Attributes:
-        shape: of the variables of a row.
     """
 
-    shape: Shape
-
-    def __init__(self, net: Net, canvas: Box, box: Box, colours: Colours) -> None:
-        self.net, self.canvas, self.box = net, canvas, box
+    def __init__(
+        self, net: Net, canvas: Box, box: Box, spectrum: Spectrum, colours: Colours
+    ) -> None:
+        self.net, self.canvas, self.box, self.spectrum = net, canvas, box, spectrum
         # as the numbers that tensors of single precision would hold
-        self._mean = torch.tensor(colours.mean).tolist()
-        self._axes = torch.tensor(colours.axes).tolist()
+        self._mean = np.array(colours.mean, np.float32).tolist()
+        self._axes = np.array(colours.axes, np.float32).tolist()
         bounds = (torch.tensor(end, device=net.device) for end in (-math.inf, math.inf))
         self.lower, self.upper = bounds
+
+    @property
+    def coefficients(self) -> Shape:
+        """The shape of the components' spectra, (C, h, w // 2 + 1)."""
+        return self.net.input_shape[0], *self.spectrum.shape
+
+    @property
+    @abstractmethod
+    def shape(self) -> Shape:
+        """Of the variables of a row."""
 
     @abstractmethod
     def noise(self, draws: Draws) -> npt.NDArray[np.float64]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -31,15 +32,15 @@ class Channels:
             return None
         units = net.maps.get(objective.layer, UnitMap(objective.shape))
         channel, places = units.split(objective.index)
-        alike = (channel == channel[:, :1]).all() & (places == places[:1]).all()
-        even = (objective.weight == objective.weight[:, :1]).all() & (objective.member == 1).all()
-        return cls(net, objective, units) if bool(alike & even) else None
+        alike = (channel == channel[:, :1]).all() and (places == places[:1]).all()
+        even = (objective.weight == objective.weight[:, :1]).all() and (objective.member == 1).all()
+        return cls(net, objective, units) if alike and even else None
 
     def __init__(self, net: Net, objective: Objective, units: UnitMap) -> None:
-        self.channel = units.split(objective.index[:, 0])[0]
+        channel = units.split(objective.index[:, 0])[0]
+        self.channel = torch.from_numpy(channel).to(net.device)
         places = units.split(objective.index[0])[1]
-        channels = torch.arange(units.count, device=places.device)
-        index = units.index(channels[:, None], places)
+        index = units.index(np.arange(units.count)[:, None], places)
         self._readout = net.readout(objective.layer, index.reshape(1, -1))
         self._count = len(places)
 
@@ -80,7 +81,8 @@ def score_of(objective: str, task: Task) -> Score:
         task: whose targets.
     """
     channels = None if objective == "activation" else Channels.of(task.net, task.objective)
-    weight, count = task.objective.weight[:, 0], task.objective.index.shape[1]
+    weight = torch.from_numpy(task.objective.weight[:, 0]).to(task.net.device)
+    count = task.objective.index.shape[1]
     sign = torch.where(weight < 0, -1.0, 1.0)  # a unit driven down is to be below its mates
 
     def alone(net_input: Tensor) -> tuple[Tensor, Tensor, Tensor]:

@@ -29,18 +29,18 @@ class Film:
 
     def __call__(self, moment: Moment) -> None:
         """Look at all rows after an iteration or evaluation."""
-        activations = moment.activations.tolist()
-        self._reels = self._reels or [_Reel(2 * self._count) for _ in activations]
-        rows = [row for row, value in enumerate(activations) if self._wants(row, moment, value)]
-        if rows:
+        self._reels = self._reels or [_Reel(2 * self._count) for _ in moment.variables]
+        if rows := self._wanting(moment):
             images = moment.images()
             for row in rows:
                 self._reels[row].add(moment.count, _bytes(images[row]))
 
-    def _wants(self, row: int, moment: Moment, activation: float) -> bool:
+    def _wanting(self, moment: Moment) -> list[int]:
+        """The rows of which to keep an image; where that is planned, nothing is read."""
         if self._planned is not None:
-            return moment.count in self._planned
-        return self._reels[row].wants(moment.count, activation)
+            return [*range(len(self._reels))] if moment.count in self._planned else []
+        told = zip(self._reels, moment.activations.tolist(), strict=True)
+        return [row for row, (reel, value) in enumerate(told) if reel.wants(moment.count, value)]
 
     def cut(self, row: int, length: int) -> tuple[Frames, npt.NDArray[np.int32]]:
         """The images of a row and after which evaluation, from 1, each was taken.

@@ -21,15 +21,16 @@ class Painted(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, components: Tensor, axes: list[list[float]], mean: list[float]) -> Tensor:
         """Channel by channel: a product of matrices would sum in an order of its own."""
-        squeezed = torch.empty_like(components)
+        squeezed, images = torch.empty_like(components), torch.empty_like(components)
         for part in portions(components):
             for c, (row, shift) in enumerate(zip(axes, mean, strict=True)):
                 logit = _mixed(components[part], row).add_(shift)
                 # PyTorch's own sigmoid rounds the last values of a tensor differently
                 torch.tanh(logit.mul_(0.5), out=squeezed[part, c])
+            torch.mul(squeezed[part], 0.5, out=images[part]).add_(0.5)
         ctx.axes = axes
         ctx.save_for_backward(squeezed)
-        return torch.add(squeezed.mul(0.5), 0.5)
+        return images
 
     @staticmethod
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, None, None]:

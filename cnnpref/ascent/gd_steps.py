@@ -29,10 +29,11 @@ class Sensed:
     Args:
         evaluate: is asked once in each iteration.
         unshift: moves gradients back from the frame in which they were taken.
+        rows: of the batch.
     """
 
-    def __init__(self, evaluate: Evaluate, unshift: Step | None) -> None:
-        self._evaluate, self._unshift = evaluate, unshift
+    def __init__(self, evaluate: Evaluate, unshift: Step | None, rows: int) -> None:
+        self._evaluate, self._unshift, self._rows = evaluate, unshift, rows
         self._count = 0
         self.sensitivity = Sensitivity()
 
@@ -40,7 +41,8 @@ class Sensed:
         found = self._evaluate(x, rows)
         gradient = found.gradient
         if self._unshift:
-            gradient = self._unshift(gradient, self._count, list(rows))
+            chosen = slice(None) if len(rows) == self._rows else list(rows)
+            gradient = self._unshift(gradient, self._count, chosen)
         self.sensitivity.add(gradient, rows)
         self._count += 1
         return found
@@ -87,9 +89,12 @@ def decay(share: Linear) -> Step:
     return lambda x, t, _rows: x.mul_(1 - share(t))
 
 
-def blur(sigma: Linear) -> Step:
-    """Images are blurred."""
-    return lambda x, t, _rows: pixel_ops.blur(x, sigma(t))
+def blur(sigma: Linear, device: torch.device) -> Step:
+    """Images on a device are blurred."""
+    if device.type == "cpu":
+        return lambda x, t, _rows: pixel_ops.blur(x, sigma(t))
+    kernels = pixel_ops.kernels([sigma(t) for t in range(sigma.iterations)], device)
+    return lambda x, t, _rows: pixel_ops.blur(x, sigma(t), kernels[t])
 
 
 def fixed_contrast(mean: float, sd: float) -> Step:
@@ -113,14 +118,15 @@ def fixed_norm(norm: float) -> Step:
     return fixed
 
 
-def with_blurred_gradient(evaluate: Evaluate, sigma: float) -> Evaluate:
-    """The same evaluation, with the gradients of images blurred."""
+def with_blurred_gradient(evaluate: Evaluate, sigma: float, device: torch.device) -> Evaluate:
+    """The same evaluation, with the gradients of images on a device blurred."""
     if sigma <= 0:
         return evaluate
+    (kernel,) = pixel_ops.kernels([sigma], device)
 
     def blurred(x: Tensor, rows: Sequence[int]) -> Evaluation:
         found = evaluate(x, rows)
-        return found._replace(gradient=pixel_ops.blur(found.gradient, sigma))
+        return found._replace(gradient=pixel_ops.blur(found.gradient, sigma, kernel))
 
     return blurred
 

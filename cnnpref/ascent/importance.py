@@ -22,7 +22,10 @@ class Sensitivity:
 
     def add(self, gradients: Tensor, rows: Sequence[int] | None = None) -> None:
         """The gradients (b, C, h, w) of a step, of some of the rows; at first of all of them."""
-        size = gradients.abs().mean(1)
+        size = gradients[:, 0].abs()  # channel by channel: much faster than over this axis
+        for channel in range(1, gradients.shape[1]):
+            size.add_(gradients[:, channel].abs())
+        size.div_(gradients.shape[1])
         if self._sum is None:
             self._sum = size
         elif rows is None or len(rows) == len(self._sum):

@@ -10,12 +10,13 @@ from torch import Tensor
 
 STARTS = 2**20  # places where a stretch can start
 LONGEST = 2**22  # numbers in a stretch; longer ones go on at the start of the table
+LENGTH = STARTS + LONGEST  # of the table
 
 
 @cache
 def noise_table(device: torch.device) -> Tensor:
-    """Normal numbers, always the same, (STARTS + LONGEST,)."""
-    numbers = np.random.RandomState(0).standard_normal(STARTS + LONGEST)
+    """Normal numbers, always the same, (LENGTH,)."""
+    numbers = np.random.RandomState(0).standard_normal(LENGTH)
     return torch.from_numpy(numbers.astype(np.float32)).to(device)
 
 

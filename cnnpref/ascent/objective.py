@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 import numpy.typing as npt
@@ -21,19 +21,31 @@ from cnnpref.unit_map import UnitMap
 class Objective:
     """One target for each of B images: a set of units of one layer, with weights.
 
+    They are arrays, as what computes them is planned on the host. `score` and `worth` work on the
+    net's device, with copies that are made once.
+
     Attributes:
         layer: the layer's name.
         shape: its shape, without the batch.
-        index: flat indices of the target units, (B, K).
-        weight: their weights, (B, K).
-        member: 1 for a target, 0 for the padding of shorter rows, (B, K).
+        index: flat indices of the target units, int64 (B, K).
+        weight: their weights, float32 (B, K).
+        member: 1 for a target, 0 for the padding of shorter rows, float32 (B, K).
+        device: where the activations are.
     """
 
     layer: str
     shape: Shape
-    index: Tensor
-    weight: Tensor
-    member: Tensor
+    index: npt.NDArray[np.int64]
+    weight: npt.NDArray[np.float32]
+    member: npt.NDArray[np.float32]
+    device: torch.device
+    _weight: Tensor = field(init=False, repr=False)  # on the device
+    _member: Tensor = field(init=False, repr=False)
+
+    def __post_init__(self) -> None:
+        for name in ("weight", "member"):
+            values = torch.from_numpy(getattr(self, name)).to(self.device)
+            object.__setattr__(self, f"_{name}", values)
 
     @classmethod
     def units(
@@ -67,10 +79,11 @@ class Objective:
                 f"layer {layer!r} has units 0..{where.count - 1}, got "
                 f"{', '.join(map(str, outside))}"
             )
-        offsets = torch.tensor(_offsets(layer, where, position))
-        index = where.index(torch.tensor(list(units), dtype=torch.long)[:, None], offsets)
-        ones = torch.ones(index.shape)
-        return cls(layer, where.shape, index, sign * weight * ones, ones).to(net.device)
+        offsets = np.array(_offsets(layer, where, position), np.int64)
+        index = where.index(np.array(list(units), np.int64)[:, None], offsets)
+        ones = np.ones(index.shape, np.float32)
+        weights = np.full_like(ones, sign * weight)
+        return cls(layer, where.shape, index, weights, ones, net.device)
 
     @classmethod
     def masks(
@@ -100,35 +113,16 @@ class Objective:
         factors = np.broadcast_to(np.asarray(weights, np.float32), given.shape)
         if not np.isfinite(factors).all():
             raise UserError(f"the weights of layer {layer!r} must be finite")
-        return cls._from_rows(layer, shape, chosen, factors.reshape(chosen.shape)).to(net.device)
-
-    @classmethod
-    def _from_rows(
-        cls,
-        layer: str,
-        shape: Shape,
-        chosen: npt.NDArray[np.bool_],
-        factors: npt.NDArray[np.float32],
-    ) -> Objective:
-        width = int(chosen.sum(1).max())
-        order = np.argsort(~chosen, axis=1, kind="stable")[:, :width]  # the targets come first
-        member = np.take_along_axis(chosen, order, 1).astype(np.float32)
-        weight = np.take_along_axis(factors, order, 1) * member
-        index = np.where(member > 0, order, order[:, :1])
-        return cls(layer, shape, *(torch.from_numpy(a) for a in (index, weight, member)))
+        return cls(layer, shape, *_rows(chosen, factors.reshape(chosen.shape)), net.device)
 
     def __len__(self) -> int:
         return len(self.index)
 
-    def to(self, device: torch.device) -> Objective:
-        """The same on another device."""
-        tensors = (t.to(device) for t in (self.index, self.weight, self.member))
-        return Objective(self.layer, self.shape, *tensors)
-
     def rows(self, chosen: Sequence[int]) -> Objective:
         """Some of the targets, in that order; a row may come more than once."""
-        tensors = (t[list(chosen)] for t in (self.index, self.weight, self.member))
-        return Objective(self.layer, self.shape, *tensors)
+        rows = list(chosen)
+        parts = {name: getattr(self, name)[rows] for name in ("index", "weight", "member")}
+        return replace(self, **parts)
 
     def score(self, targets: Tensor) -> tuple[Tensor, Tensor]:
         """What to maximise (weighted) and what to report (the plain sum), (B,) each.
@@ -136,20 +130,31 @@ class Objective:
         Args:
             targets: the activations of the units `index`, (B, K).
         """
-        return (targets * self.weight).sum(1), (targets.detach() * self.member).sum(1)
+        return (targets * self._weight).sum(1), (targets.detach() * self._member).sum(1)
 
     def worth(self, score: Tensor, activation: Tensor) -> Tensor:
         """By which images are compared, larger is better, (B,).
 
         The activation; where some of a row's weights are negative, what is maximised.
         """
-        return torch.where((self.weight >= 0).all(1), activation, score.detach())
+        return torch.where((self._weight >= 0).all(1), activation, score.detach())
 
     def identity(self, row: int) -> bytes:
         """A digest of one target: the layer, the units, the weights; not its place in the batch."""
         member = self.member[row] > 0
-        content = torch.stack([self.index[row][member].double(), self.weight[row][member].double()])
-        return hashlib.sha256(self.layer.encode() + content.cpu().numpy().tobytes()).digest()
+        content = np.stack([self.index[row][member], self.weight[row][member]], dtype=np.float64)
+        return hashlib.sha256(self.layer.encode() + content.tobytes()).digest()
+
+
+def _rows(
+    chosen: npt.NDArray[np.bool_], factors: npt.NDArray[np.float32]
+) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.float32], npt.NDArray[np.float32]]:
+    """Index, weight and member of the chosen units, from masks and weights (B, N)."""
+    width = int(chosen.sum(1).max())
+    order = np.argsort(~chosen, axis=1, kind="stable")[:, :width]  # the targets come first
+    member = np.take_along_axis(chosen, order, 1).astype(np.float32)
+    weight = np.take_along_axis(factors, order, 1) * member
+    return np.where(member > 0, order, order[:, :1]), weight, member
 
 
 def _offsets(layer: str, where: UnitMap, position: str | int | Sequence[int]) -> list[int]:

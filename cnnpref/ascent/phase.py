@@ -8,11 +8,9 @@ import torch
 from torch import Tensor
 
 from cnnpref.ascent.canvas import CanvasImages, Colours
-from cnnpref.ascent.fourier import Spectrum
 from cnnpref.ascent.variables import Draws
 from cnnpref.errors import UserError
-from cnnpref.geometry import Box
-from cnnpref.nets.net import Net
+from cnnpref.geometry import Shape
 
 # Columns: its components as red, green and blue; transposed from the authors' code (xplique).
 _MACO_AXES = ((0.563, 0.195, 0.043), (0.584, 0.0, -0.108), (0.584, -0.195, 0.065))
@@ -27,22 +25,11 @@ def maco_colours(channels: int) -> Colours:
 
 
 class PhaseImages(CanvasImages):
-    """Variables (B, C, h, w // 2 + 1): the phases of the components' spectra.
+    """Variables (B, C, h, w // 2 + 1): the phases of the components, which have its amplitudes."""
 
-    Args:
-        net: the network.
-        canvas: the part that varies.
-        box: the part of the image that is looked at.
-        spectrum: whose amplitudes the components have.
-        colours: from components to channels.
-    """
-
-    def __init__(
-        self, net: Net, canvas: Box, box: Box, spectrum: Spectrum, colours: Colours
-    ) -> None:
-        super().__init__(net, canvas, box, colours)
-        self.spectrum = spectrum
-        self.shape = (net.input_shape[0], *spectrum.shape)
+    @property
+    def shape(self) -> Shape:
+        return self.coefficients
 
     def noise(self, draws: Draws) -> npt.NDArray[np.float64]:
         return draws.standard_normal(self.shape)

@@ -6,9 +6,11 @@ Every image of the batch is treated alone. Percentages are in 0..100.
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 
 import numpy as np
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from cnnpref.optim.problem import per_row
@@ -18,7 +20,7 @@ _FEW = 24  # neighbours to each side, from where on a matrix product is faster
 
 def shift(x: Tensor, right: Tensor, down: Tensor) -> Tensor:
     """Roll image b by `right[b]` pixels along W and `down[b]` along H."""
-    if not x.is_cuda:
+    if x.is_cpu:
         offsets = zip(x, down.tolist(), right.tolist(), strict=True)
         return torch.stack([image.roll(by, (-2, -1)) for image, *by in offsets])
     height, width = x.shape[-2:]
@@ -29,19 +31,35 @@ def shift(x: Tensor, right: Tensor, down: Tensor) -> Tensor:
     return picked.permute(0, 3, 1, 2)
 
 
-def blur(x: Tensor, sigma: float) -> Tensor:
+def blur(x: Tensor, sigma: float, kernel: Tensor | None = None) -> Tensor:
     """Gaussian blur over H and W, as `scipy.ndimage.gaussian_filter`: truncate 4, mode reflect.
 
     On a CPU by adding up neighbours, while they are few. Else by one product with a square matrix
     per axis: a matrix product is what a GPU does best, and it is exact at any border.
+
+    Args:
+        x: images.
+        sigma: standard deviation in pixels; 0 or less leaves them as they are.
+        kernel: one of `kernels`, so that nothing need be sent to the device.
     """
     radius = int(4 * sigma + 0.5)
     if sigma <= 0:
         return x
-    if not x.is_cuda and radius <= min(_FEW, *x.shape[-2:]):
+    if x.is_cpu and radius <= min(_FEW, *x.shape[-2:]):
         return _summed(_summed(x, sigma, -2), sigma, -1)
-    rows, columns = (_blur_matrix(size, sigma, x) for size in x.shape[-2:])
+    weights = kernels([sigma], x.device, x.dtype)[0] if kernel is None else kernel
+    rows, columns = (_blur_matrix(size, weights) for size in x.shape[-2:])
     return rows @ x @ columns.T
+
+
+def kernels(
+    sigmas: Sequence[float], device: torch.device, dtype: torch.dtype = torch.float32
+) -> Tensor:
+    """The kernels of several blurs on a device, as wide as the widest, (len(sigmas), n)."""
+    found = [_kernel(sigma) if sigma > 0 else torch.ones(1) for sigma in sigmas]
+    widest = max(map(len, found), default=1)
+    rows = [F.pad(each, ((widest - len(each)) // 2,) * 2) for each in found]
+    return torch.stack(rows).to(dtype).to(device)
 
 
 def _kernel(sigma: float) -> Tensor:
@@ -71,21 +89,22 @@ def _summed(x: Tensor, sigma: float, axis: int) -> Tensor:
     return blurred
 
 
-def _blur_matrix(size: int, sigma: float, like: Tensor) -> Tensor:
+def _blur_matrix(size: int, kernel: Tensor) -> Tensor:
     """(size, size): row i holds the weights of the pixels that blur into pixel i."""
-    kernel = _kernel(sigma).to(like.dtype)
-    taps = torch.arange(len(kernel)) - len(kernel) // 2
-    places = (torch.arange(size)[:, None] + taps) % (2 * size)
+    taps = torch.arange(len(kernel), device=kernel.device) - len(kernel) // 2
+    places = (torch.arange(size, device=kernel.device)[:, None] + taps) % (2 * size)
     mirrored = torch.minimum(places, 2 * size - 1 - places)  # ... c b a | a b c ... | c b a ...
-    matrix = torch.zeros(size, size, dtype=like.dtype)
-    return matrix.scatter_add_(1, mirrored, kernel.expand(size, -1)).to(like.device)
+    matrix = kernel.new_zeros(size, size)
+    return matrix.scatter_add_(1, mirrored, kernel.expand(size, -1))
 
 
 def percentile(values: Tensor, pct: float) -> Tensor:
     """The percentile of each row of (B, N), interpolated linearly as NumPy does: (B,)."""
     place = pct / 100 * (values.shape[1] - 1)
     below = min(math.floor(place), values.shape[1] - 2) if values.shape[1] > 1 else 0
-    if values.is_cuda:
+    if values.device.type == "mps":  # which has no selection
+        low, high = values.sort(1).values[:, below : below + 2].expand(-1, 2).unbind(1)
+    elif not values.is_cpu:
         low = values.kthvalue(below + 1, dim=1).values
         high = low if place == below else values.kthvalue(below + 2, dim=1).values
     else:  # NumPy's selection uses the processor's vectors: 6 times as fast
@@ -111,7 +130,7 @@ def clip_small(x: Tensor, of: Tensor, pct: float) -> Tensor:
         pct: the share of pixels to lose, 0..100.
     """
     norm = channel_norm(of)
-    if not x.is_cuda and _mostly_zero(norm.flatten(1), pct):
+    if x.is_cpu and _mostly_zero(norm.flatten(1), pct):
         return x
     return x * (norm >= percentile(norm.flatten(1), pct)[:, None, None])[:, None]
 

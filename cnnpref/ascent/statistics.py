@@ -10,7 +10,7 @@ import numpy.typing as npt
 from scipy.ndimage import map_coordinates
 
 from cnnpref.ascent.canvas import Colours
-from cnnpref.ascent.fourier import multiplicity
+from cnnpref.ascent.spectrum import multiplicity
 from cnnpref.errors import UserError
 
 Doubles = npt.NDArray[np.float64]

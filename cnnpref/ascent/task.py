@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 from copy import deepcopy
 from dataclasses import dataclass
 from functools import partial
+from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -14,6 +15,7 @@ from torch import Tensor
 
 from cnnpref.ascent.awakening import awaken
 from cnnpref.ascent.objective import Objective
+from cnnpref.ascent.recorded import Recording
 from cnnpref.ascent.statistics import NaturalStatistics
 from cnnpref.ascent.variables import Draws, Features, Generator, Pixels, Variables
 from cnnpref.errors import UserError
@@ -96,6 +98,15 @@ def passed(readout: Readout, net_input: Tensor) -> Tensor:
         return readout(net_input).float()
 
 
+class _Part(NamedTuple):
+    """Some rows of a task, and their numbers on the device."""
+
+    rows: tuple[int, ...]
+    objective: Objective
+    readout: Readout
+    places: Tensor
+
+
 class Task:
     """The rows of a batch: their targets, variables and random numbers.
 
@@ -124,7 +135,10 @@ class Task:
         self.begun = torch.empty(0)
         self.watch: Observe | None = None
         self.importance: Tensor | None = None
-        self._whole = self._part = tuple(range(len(objective))), objective, readout
+        rows = tuple(range(len(objective)))
+        places = torch.tensor(rows, device=net.device)
+        self._whole = self._part = _Part(rows, objective, readout, places)
+        self._recording = Recording.on(net.device)
 
     def in_company(self) -> Task:
         """These rows, and a copy of the first one behind them."""
@@ -149,7 +163,7 @@ class Task:
         x = self.variables.start(self.draws, self.initial)
         bounds = self.variables.lower, self.variables.upper
         if self.awake:
-            x = awaken(x, lambda x: self.evaluate(x, range(len(x))).gradient, bounds)
+            x = awaken(x, lambda x: self._pass(self._whole, x)[2], bounds)
         self.begun = x.clamp(*bounds)
         return x
 
@@ -159,7 +173,7 @@ class Task:
 
     def evaluate(self, x: Tensor, rows: Sequence[int]) -> Evaluation:
         """One pass of the net: the variables of some rows to activation, loss and gradient."""
-        count = len(self._whole[0])
+        count = len(self._whole.rows)
         if len(rows) == 1 < count and self.net.needs_company:
             # a single row is summed in another order than several: it never is alone
             both = self.evaluate(torch.cat([x, x]), [*rows, *rows])
@@ -168,16 +182,22 @@ class Task:
         if len(rows) == count:
             self._x = x
         else:
-            self._x = self._x.index_copy(0, torch.tensor(rows, device=x.device), x)
-        x.requires_grad_()
-        score, activation = self._score(x, rows)
+            self._x = self._x.index_copy(0, self._of(tuple(rows)).places, x)
+        part = self._of(tuple(rows))
+        run = partial(self._pass, part)
+        return Evaluation(*(self._recording.call(run, x) if part is self._whole else run(x)))
+
+    def _pass(self, part: _Part, x: Tensor) -> tuple[Tensor, ...]:
+        """Activation, loss, gradient and worth of some rows, whose variables are x."""
+        x = x.detach().requires_grad_()
+        score, activation = self._score(x, part)
         if not score.requires_grad:
             raise self.unreachable()
         (gradient,) = torch.autograd.grad(-score.sum(), x)
         if 0 in gradient.stride():  # that of a sum is one number, seen many times
             gradient = gradient.contiguous()
-        worth = self._of(tuple(rows))[1].worth(score, activation)
-        return Evaluation(activation, -score.detach(), gradient, worth)
+        worth = part.objective.worth(score, activation)
+        return activation, -score.detach(), gradient, worth
 
     def unreachable(self) -> UserError:
         """What to raise where the activation does not depend on the image."""
@@ -188,24 +208,23 @@ class Task:
 
     def score(self, net_input: Tensor) -> tuple[Tensor, Tensor]:
         """What to maximise and what to report of all rows, (B,) each; differentiable."""
-        _, objective, readout = self._whole
-        return objective.score(passed(readout, net_input))
+        return self.objective.score(passed(self.readout, net_input))
 
     @torch.no_grad()
     def activation(self, x: Tensor) -> tuple[Tensor, Tensor]:
         """The activations of all rows, and by what images are compared, (B,) each."""
-        score, activation = self._score(x, range(len(x)))
+        score, activation = self._score(x, self._whole)
         return activation, self.objective.worth(score, activation)
 
-    def _score(self, x: Tensor, rows: Sequence[int]) -> tuple[Tensor, Tensor]:
-        _, objective, readout = self._of(tuple(rows))
-        return objective.score(passed(readout, self.variables.net_input(x)))
+    def _score(self, x: Tensor, part: _Part) -> tuple[Tensor, Tensor]:
+        return part.objective.score(passed(part.readout, self.variables.net_input(x)))
 
-    def _of(self, rows: tuple[int, ...]) -> tuple[tuple[int, ...], Objective, Readout]:
-        """Some rows with their objective and readout; the last ones are kept."""
-        everything, objective, readout = self._whole
-        if rows == everything:
+    def _of(self, rows: tuple[int, ...]) -> _Part:
+        """Some rows; the last ones are kept."""
+        if rows == self._whole.rows:
             return self._whole
-        if rows != self._part[0]:
-            self._part = rows, objective.rows(rows), readout.rows(rows)
+        if rows != self._part.rows:
+            places = torch.tensor(rows, device=self.net.device)
+            some = self.objective.rows(rows), self.readout.rows(rows)
+            self._part = _Part(rows, *some, places)
         return self._part

@@ -208,10 +208,11 @@ class Features:
             if blob not in blobs:
                 raise UserError(f"the generator has no blob {blob!r}; it has: {', '.join(blobs)}")
         self.shape: Shape = self.generator.net.blobs[self.input]
-        self.lower = self._bound("lower", generator.lower, -np.inf)
-        self.upper = self._bound("upper", generator.upper, np.inf)
-        if (self.lower > self.upper).any():
+        lower = self._bound("lower", generator.lower, -np.inf)
+        upper = self._bound("upper", generator.upper, np.inf)
+        if (lower > upper).any():
             raise UserError("a lower bound of the generator's features is above its upper bound")
+        self.lower, self.upper = (torch.from_numpy(b).to(net.device) for b in (lower, upper))
         made = self._image_size()
         self._whole = whole
         full = (0, 0, *net.image_size)
@@ -234,7 +235,9 @@ class Features:
         shifted = (top + down, left + right, bottom + down, end + right)
         return make(self.input, self.output, shifted)
 
-    def _bound(self, name: str, value: npt.ArrayLike | None, absent: float) -> Tensor:
+    def _bound(
+        self, name: str, value: npt.ArrayLike | None, absent: float
+    ) -> npt.NDArray[np.float32]:
         bound = np.asarray(absent if value is None else value, np.float32)
         count = int(np.prod(self.shape))
         if bound.size not in (1, count) or np.isnan(bound).any():
@@ -242,7 +245,7 @@ class Features:
                 f"the {name} bound of the generator's features needs 1 or {count} numbers, got "
                 f"{bound.size}" + (" with NaN among them" if np.isnan(bound).any() else "")
             )
-        return torch.from_numpy(np.resize(bound, self.shape)).to(self.net.device)
+        return np.resize(bound, self.shape)
 
     def _image_size(self) -> tuple[int, int]:
         """(height, width) of the generator's images, if they can be made the net's."""

@@ -42,7 +42,9 @@ def method_option(command: Command) -> Command:
 
 def device_option(command: Command) -> Command:
     """`--device`, of jobs."""
-    text = "auto, cpu, cuda or cuda:N; auto is a GPU that no other job has, or else the CPU."
+    text = (
+        "auto, cpu, cuda, cuda:N or mps; auto is a CUDA GPU that no other job has, or else the CPU."
+    )
     return click.option("--device", default="auto", show_default=True, help=text)(command)
 
 

@@ -73,7 +73,7 @@ def _sizes(shape: tuple[int, ...]) -> str:
 )
 @click.option("--k", default=3.0, show_default=True, help="How many standard deviations.")
 @click.option("--out", required=True, metavar="FILE", help="Written are FILE.txt and FILE.npy.")
-@click.option("--device", default="auto", show_default=True, help="auto, cpu, cuda or cuda:N.")
+@click.option("--device", default="auto", show_default=True, help="auto, cpu, cuda, cuda:N or mps.")
 def act_range(
     config: str | None,
     prototxt: str | None,

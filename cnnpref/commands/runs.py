@@ -25,7 +25,7 @@ NAMED = 5  # files of a folder with the same kind of fault that are named
 @config_option
 @click.option("--quick", is_flag=True, help="Measure nothing and tell no times.")
 @click.option("--jobs", type=click.IntRange(min=1), default=1, show_default=True, help="At a time.")
-@click.option("--device", default="auto", show_default=True, help="auto, cpu, cuda or cuda:N.")
+@click.option("--device", default="auto", show_default=True, help="auto, cpu, cuda, cuda:N or mps.")
 @click.option("--threads", type=click.IntRange(min=1), default=1, show_default=True)
 def plan(config: str, quick: bool, jobs: int, device: str, threads: int) -> None:
     """Show what a run takes before it is started: units, jobs, disk, memory, time.

@@ -26,10 +26,12 @@ POLL = 0.5  # seconds between two looks at GPUs that are all taken
 
 
 def pick_device(name: str, threads: int | None = None) -> torch.device:
-    """The device of that name; "auto" is the first GPU, or the CPU where there is none.
+    """The device of that name; "auto" is the first CUDA GPU, or the CPU where there is none.
+
+    Apple's GPU must be named: not all methods can do with its single precision.
 
     Args:
-        name: "auto", "cpu", "cuda" or "cuda:1".
+        name: "auto", "cpu", "cuda", "cuda:1" or "mps".
         threads: how many CPU threads torch may use; None leaves that to torch.
 
     Raises:

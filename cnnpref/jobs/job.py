@@ -19,7 +19,7 @@ from cnnpref.ascent.solution import Solution
 from cnnpref.ascent.task import Moment
 from cnnpref.atomic import try_writing
 from cnnpref.errors import UserError
-from cnnpref.jobs.memory import is_out_of_memory, rows_at_once
+from cnnpref.jobs.memory import is_out_of_memory, release_memory, rows_at_once
 from cnnpref.jobs.nets import Nets
 from cnnpref.maximisation import maximise
 from cnnpref.planning.series import Batch, Series
@@ -96,8 +96,7 @@ def _fewer(series: Series, count: int) -> int:
             " jobs beside this one"
         )
     log.warning("%s: out of memory with %d units at once: going on with half", name, count)
-    if torch.cuda.is_available():
-        torch.cuda.empty_cache()
+    release_memory()
     return count // 2
 
 
@@ -128,7 +127,7 @@ def _maximise(nets: Nets, series: Series, units: Sequence[int]) -> Solution:
 
 
 class _Progress:
-    """A bar over iterations on a terminal, about ten lines elsewhere."""
+    """A bar over iterations on a terminal, about ten lines elsewhere; ten looks at values."""
 
     def __init__(self, series: Series) -> None:
         self.name = f"{series.layer}/{series.name}"
@@ -144,12 +143,13 @@ class _Progress:
         self.bar.close()
 
     def __call__(self, moment: Moment) -> None:
-        mean = float(moment.activations.nanmean())
-        if not self.bar.disable:
+        told = moment.count % -(-self.total // 10) == 0
+        mean = float(moment.activations.nanmean()) if told else 0.0  # a look stalls a GPU
+        if told and not self.bar.disable:
             self.bar.set_postfix(activation=f"{mean:.4g}", refresh=False)
-            self.bar.update(moment.count - self.bar.n)
-        elif moment.count % -(-self.total // 10) == 0:
+        elif told:
             log.info("%s: evaluation %d, mean activation %.4g", self.name, moment.count, mean)
+        self.bar.update(moment.count - self.bar.n)
 
 
 def _common_attributes(series: Series, nets: Nets, seconds: float) -> dict[str, Any]:

@@ -17,6 +17,7 @@ from cnnpref.planning.series import Series
 
 _SHARE = 0.75  # of the free memory; the rest is for kernels' workspaces and for what is not counted
 _ROOT = Path("/")
+_NONE_LEFT = ("can't allocate memory", "MPS backend out of memory")  # the CPU's and Apple's words
 
 
 def rows_at_once(series: Series, net: Net, generator: Net | None = None) -> int:
@@ -43,6 +44,8 @@ def free_bytes(device: torch.device, root: Path = _ROOT) -> float:
     """
     if device.type == "cuda":
         return float(torch.cuda.mem_get_info(device)[0])
+    if device.type == "mps":  # of the system's memory, which it shares
+        return float(torch.mps.recommended_max_memory() - torch.mps.driver_allocated_memory())
     part = min(1.0, torch.get_num_threads() / _cores())
     return part * min([_available(root), *_left_in_groups(root)])
 
@@ -129,5 +132,13 @@ def _fields(path: Path) -> dict[str, int]:
 
 def is_out_of_memory(error: BaseException) -> bool:
     """Whether an error says that there was no memory left."""
-    told = "can't allocate memory" in str(error)  # by the allocator of the CPU
+    told = any(words in str(error) for words in _NONE_LEFT)
     return isinstance(error, torch.OutOfMemoryError | MemoryError) or told
+
+
+def release_memory() -> None:
+    """Give back what GPUs hold for later use."""
+    if torch.cuda.is_available():
+        torch.cuda.empty_cache()
+    if torch.backends.mps.is_available():
+        torch.mps.empty_cache()

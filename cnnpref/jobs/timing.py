@@ -77,7 +77,7 @@ def _unit_seconds(plan: Plan, series: Series, nets: Nets) -> float | None:
     They are not where a look at the shapes says that timing them takes longer than `LIMIT`.
     """
     batch = min(plan.config["batch"], len(series.units))
-    if nets.net.device.type == "cuda":
+    if nets.net.device.type != "cpu":
         return _time_evaluation(series, nets, batch) / batch
     each = evaluation_seconds(plan, series)
     if 2 * each > LIMIT:

@@ -162,10 +162,10 @@ class Gd(Descent[GdOptions]):
         scales = task.noise_norms() / 2
         x = task.start()
         steps = _steps(options, task, scales.to(x))
-        evaluate = gd_steps.with_blurred_gradient(task.evaluate, options.gradient_blur)
+        evaluate = gd_steps.with_blurred_gradient(task.evaluate, options.gradient_blur, x.device)
         if not options.importance:
             return descended(options, evaluate, task, x, steps, options.grad_normalize)
-        sensed = gd_steps.Sensed(evaluate, steps.unshift)
+        sensed = gd_steps.Sensed(evaluate, steps.unshift, len(x))
         found = descended(options, sensed, task, x, steps, options.grad_normalize)
         canvas = task.variables.canvas  # type: ignore[attr-defined]
         task.importance = sensed.sensitivity.importance(canvas, task.net.image_size)
@@ -187,7 +187,7 @@ def _steps(o: GdOptions, task: Task, scales: Tensor) -> Steps:
     if o.image_jitter:
         moved = gd_steps.jitter(o.jitter_size, o.iter_n, task.draws, scales.device)
     decay = gd_steps.decay(schedule(o, "decay"))
-    blur = gd_steps.blur(schedule(o, "sigma"))
+    blur = gd_steps.blur(schedule(o, "sigma"), scales.device)
     finish = [decay, blur] if o.image_blur else [decay]
     finish += [gd_steps.fixed_contrast(o.fixed_mean, o.fixed_sd)] if o.fixed_sd else []
     finish += [gd_steps.fixed_norm(o.fixed_norm)] if o.fixed_norm else []

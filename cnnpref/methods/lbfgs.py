@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
 
+from cnnpref.errors import UserError
 from cnnpref.methods.base import Method
 from cnnpref.methods.options import COUNT, ONE_START, Choice, Colour, Options, option
 
@@ -63,6 +64,11 @@ class QuasiNewton(Method[Q]):
         return replace(options, maxiter=min(iterations, options.maxiter), retries=0)
 
     def optimise(self, options: Q, task: Task) -> Optimum:
+        if options.solver == "batched" and task.net.device.type == "mps":
+            raise UserError(
+                f"method {self.name}: its solver takes double precision, which mps has not; take"
+                " --device cpu, or solver: scipy"
+            )
         bounds = task.variables.lower, task.variables.upper
         minimise = _solver(options.solver)
         return minimise(task.evaluate, task.start(), *bounds, options.maxiter, task.watch)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from cnnpref.methods.options import NUMBER, SHARE, Number, Whole, changed, option
@@ -11,13 +12,11 @@ from cnnpref.methods.viewed import Viewed, ViewedOptions, natural
 from cnnpref.optim.schedule import Linear
 
 if TYPE_CHECKING:
-    from torch import Tensor
-
     from cnnpref.ascent.task import Scene, Task
     from cnnpref.ascent.variables import Variables
     from cnnpref.ascent.views import Crops
     from cnnpref.geometry import Box
-    from cnnpref.optim.problem import Evaluation, Optimum
+    from cnnpref.optim.problem import Optimum
 
 _CROP = (
     "side of a crop, as a share of the canvas's, from the first to the last step, and by how much"
@@ -83,13 +82,10 @@ class Maco(Viewed[MacoOptions]):
         from cnnpref.ascent.viewing import Viewing
         from cnnpref.optim.nadam import minimise
 
-        viewing = Viewing(task, options.objective, options.steps, _crops(options, 0), options.crops)
-
-        def evaluate(x: Tensor, t: int) -> Evaluation:
-            return viewing.evaluate(x, t, _crops(options, t))
-
+        look = partial(_crops, options)
+        viewing = Viewing(task, options.objective, look, options.steps, options.crops)
         found = minimise(
-            evaluate,
+            viewing.evaluate,
             viewing.start,
             lambda _t: options.lr,
             options.steps,

@@ -150,7 +150,7 @@ class _Run:
     images: FourierImages
 
     def __init__(self, options: SpectralOptions, task: Task) -> None:
-        from cnnpref.ascent.fourier import Limits
+        from cnnpref.ascent.spectrum import Limits
         from cnnpref.ascent.viewing import Viewing
         from cnnpref.ascent.views import Views
         from cnnpref.ascent.weight_noise import WeightNoise
@@ -159,18 +159,20 @@ class _Run:
         self.images = task.variables  # type: ignore[assignment]
         self.chosen = chosen = suited(options, self.images.box)
         shift = _shift(chosen, self.images.box)
-        self.views = Views(chosen.near, chosen.far, chosen.rotation, shift, chosen.noise)
+        views = Views(chosen.near, chosen.far, chosen.rotation, shift, chosen.noise)
         self.limits = Limits(chosen.cap, chosen.fine, options.total)
-        self.viewing = Viewing(task, options.objective, options.steps, self.views)
+        self.viewing = Viewing(task, options.objective, lambda _t: views, options.steps)
         noisy = chosen.weight_noise_start or chosen.weight_noise_end or options.dropout
         layer = task.objective.layer
-        self.weights = WeightNoise(task.net, layer, options.dropout) if noisy else None
+        self.weights = (
+            WeightNoise(task.net, layer, options.steps, options.dropout) if noisy else None
+        )
 
     def evaluate(self, x: Tensor, t: int) -> Evaluation:
         """A view of the images, and what the net makes of it."""
         noise = self.weights.at(t, self.weight_noise(t)) if self.weights else nullcontext()
         with noise:
-            return self.viewing.evaluate(x, t, self.views, self.gate(t))
+            return self.viewing.evaluate(x, t, self.gate(t))
 
     def gate(self, t: int) -> Tensor | None:
         """From coarse to fine."""

@@ -10,7 +10,7 @@ from cnnpref.methods.options import COUNT, PRECISION, PRECISION_MEANING, Choice,
 
 if TYPE_CHECKING:
     from cnnpref.ascent.canvas import Colours
-    from cnnpref.ascent.fourier import Spectrum
+    from cnnpref.ascent.spectrum import Spectrum
     from cnnpref.ascent.task import Scene
     from cnnpref.geometry import Box
 
@@ -38,7 +38,7 @@ def natural(scene: Scene, canvas: Box, alpha: float, built_in: Colours) -> tuple
         alpha: of the spectrum that is built in.
         built_in: colours.
     """
-    from cnnpref.ascent.fourier import Spectrum
+    from cnnpref.ascent.spectrum import Spectrum
 
     size = canvas[2] - canvas[0], canvas[3] - canvas[1]
     if not scene.statistics:

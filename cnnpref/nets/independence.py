@@ -126,8 +126,8 @@ def _found(values: Values, images: Tensor, rows: Sequence[int]) -> _Found:
 
 def _close(a: Tensor, b: Tensor, limit: float) -> bool:
     """Whether two results are the same, within a share of the largest; so are those of NaN."""
-    scale = torch.maximum(a.abs().max(), b.abs().max())
-    return not bool((a - b).abs().max() > limit * scale)
+    scale, apart = torch.maximum(a.abs().max(), b.abs().max()), (a - b).abs().max()
+    return bool((apart <= limit * scale) | apart.isnan())
 
 
 def _repeats(net: Net, source: str | None, name: str, x: Tensor) -> bool:

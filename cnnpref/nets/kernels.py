@@ -35,8 +35,9 @@ def find_device(name: str | torch.device) -> torch.device:
     try:
         return torch.empty(0, device=name).device
     except (AssertionError, RuntimeError):
+        others = ", mps" if torch.backends.mps.is_available() else ""
         raise UserError(
-            f"no device {str(name)!r}; there are cpu and {torch.cuda.device_count()} GPUs "
+            f"no device {str(name)!r}; there are cpu{others} and {torch.cuda.device_count()} GPUs "
             "(cuda:0 ...)"
         ) from None
 
@@ -84,7 +85,32 @@ def _has_bf16(device: torch.device) -> bool:
     if device.type == "cuda":
         return torch.cuda.get_device_capability(device) >= (8, 0)
     known: Any = torch.cpu
-    return bool(known._is_avx512_bf16_supported() or known._is_amx_tile_supported())
+    has = known._is_avx512_bf16_supported() or known._is_amx_tile_supported()
+    return device.type == "cpu" and bool(has)
+
+
+def doubles(x: Tensor) -> Tensor:
+    """In double precision; on the CPU if the device, as Apple's mps, has none."""
+    return (x.cpu() if x.device.type == "mps" else x).double()
+
+
+@contextmanager
+def without_gaps(device: torch.device) -> Iterator[None]:
+    """Tell in words of an operation that PyTorch lacks on a device, as it does some on mps.
+
+    Raises:
+        UserError: there is one inside.
+    """
+    try:
+        yield
+    except NotImplementedError as error:
+        if device.type != "mps":
+            raise
+        raise UserError(
+            f"PyTorch {torch.__version__} cannot do all of this on mps:"
+            f" {str(error).partition('. ')[0]}; set PYTORCH_ENABLE_MPS_FALLBACK=1, or take --device"
+            " cpu"
+        ) from error
 
 
 def fast() -> bool:

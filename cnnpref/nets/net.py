@@ -96,15 +96,16 @@ class Net(ABC):
         for layer in layers:
             visit(layer, self.activations(images, layer))
 
-    def readout(self, layer: str, index: Tensor) -> Readout:
+    def readout(self, layer: str, index: npt.ArrayLike) -> Readout:
         """The units `index` (B, K), flat in the layer, as a function of the images that they see.
 
-        One row (1, K) stands for the same units of any number of images.
+        The index is on the host, where the readout is planned. One row (1, K) stands for the same
+        units of any number of images.
 
         A net that can, computes no more than what reaches these units.
         """
         self.layer_shape(layer)
-        return FullReadout(self, layer, index)
+        return FullReadout.of(self, layer, index)
 
     def part(self, source: str, blob: str, box: Box) -> Part:
         """A part of the map of a blob, as a function of another blob.
@@ -288,6 +289,11 @@ class FullReadout:
     net: Net
     layer: str
     index: Tensor
+
+    @classmethod
+    def of(cls, net: Net, layer: str, index: npt.ArrayLike) -> FullReadout:
+        """The readout of some units, flat in the layer, (B, K)."""
+        return cls(net, layer, torch.tensor(np.asarray(index), device=net.device))
 
     @property
     def box(self) -> Box:

@@ -19,6 +19,8 @@ class CauchyPoint(NamedTuple):
 
     Attributes:
         time: it is at x + time * descent within the bounds, (B,).
+        bounds: how many are met on the way, (B,), if there is room for so many; more if there is
+            not. None where the host has looked.
         moved: W' times the way there from x, (B, 2m).
         moving: W' times the descent of the variables that no bound has stopped, (B, 2m).
     """
@@ -26,10 +28,16 @@ class CauchyPoint(NamedTuple):
     time: Tensor
     moved: Tensor
     moving: Tensor
+    bounds: Tensor | None
 
 
 def cauchy_point(
-    history: History, descent: Tensor, times: Tensor, moving: Tensor, inverse: Tensor
+    history: History,
+    descent: Tensor,
+    times: Tensor,
+    moving: Tensor,
+    inverse: Tensor,
+    room: int | None = None,
 ) -> CauchyPoint:
     """Follow the path until the model q(z) = g'z + z'Bz / 2 rises (Byrd et al. 1995, section 4).
 
@@ -43,16 +51,29 @@ def cauchy_point(
         times: when each variable meets its bound, (B, N).
         moving: W' descent, (B, 2m).
         inverse: M, (B, 2m, 2m).
+        room: for how many bounds of a row; None: the host looks how many there are.
     """
     path = _Path(history, descent, times, moving, inverse)
     # without a history no bound changes what the other variables do: the minimum is where it seems
-    passed, due = path.time.masked_fill(history.length == 0, torch.inf), path.rest
+    start = path.time.masked_fill(history.length == 0, torch.inf)
+    if room is None:
+        _meet_all(path, times, start)
+    else:
+        later = torch.where(times > start[:, None], times, torch.inf)
+        earliest, places = later.topk(min(room, later.shape[1]), largest=False)
+        path.meet(places, earliest.isfinite())
+    time, moved = path.time + path.rest, path.moved + path.rest[:, None] * path.moving
+    met = None if room is None else (times > start[:, None]) & (times <= time[:, None])
+    return CauchyPoint(time, moved, path.moving, None if met is None else met.sum(1))
+
+
+def _meet_all(path: _Path, times: Tensor, start: Tensor) -> None:
+    """Meet bounds as long as there are some before the minimum in sight."""
+    passed, due = start, path.rest
     while bool((due > passed).any()):
         ahead = _AHEAD * due
         path.meet(*find((times > passed[:, None]) & (times <= ahead[:, None])))
         passed, due = torch.maximum(passed, ahead), path.time + path.rest
-    moved = path.moved + path.rest[:, None] * path.moving
-    return CauchyPoint(path.time + path.rest, moved, path.moving)
 
 
 class _Path:

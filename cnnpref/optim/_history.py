@@ -8,7 +8,7 @@ from functools import partial
 import torch
 from torch import Tensor
 
-from cnnpref.optim._ragged import close_gaps, find, parts
+from cnnpref.optim._ragged import close_gaps, find, parts, sent
 
 PAIRS = 10  # kept of each row
 
@@ -65,9 +65,8 @@ class History:
             y: the same.
             curvature: s'y of those rows, positive.
         """
-        at = torch.tensor(rows, device=self.length.device)
-        root = torch.ones_like(self.theta)
-        root[at] = root.new_tensor(curvature).rsqrt()
+        at, root = sent(rows, self.length.device), torch.ones_like(self.theta)
+        root[at] = sent(curvature, root.device, root.dtype).rsqrt()
         for column, (values, first) in enumerate(((y, 0), (s, PAIRS))):
             torch.mul(values, root[:, None], out=self._newest[:, column])
             self._pairs[at, self.length[at] % PAIRS + first] = self._newest[at, column]
@@ -81,24 +80,44 @@ class History:
         torch.mul(new[:, :2], self.free[:, None], out=new[:, 2:4])
         new[:, 4] = vectors
         products = torch.bmm(self._pairs, new.mT)
-        at = self._is_new.nonzero()[:, 0]
-        place = (self.length[at] - 1) % PAIRS
+        at = torch.arange(len(vectors), device=vectors.device)
+        place, is_new = (self.length - 1) % PAIRS, self._is_new[:, None]
         for gram, first in ((self._gram, 0), (self._free_gram, 2)):
             for column, where in ((first, place), (first + 1, place + PAIRS)):
-                gram[at, :, where] = gram[at, where] = products[at, :, column]
-        self.theta[at] = self._gram[at, place, place]
+                known = torch.where(is_new, products[:, :, column], gram[at, where])
+                gram[at, :, where] = gram[at, where] = known
+        self.theta = torch.where(self._is_new, self._gram[at, place, place], self.theta)
         self._is_new[:] = False
         return products[:, :, 4] * self._scale()
 
-    def set_free(self, free: Tensor) -> None:
-        """Let `free_gram` be about these variables, (B, N), 1 for each and else 0."""
+    def set_free(self, free: Tensor, room: int | None = None) -> Tensor:
+        """Let `free_gram` be about these variables, (B, N), 1 for each and else 0.
+
+        Args:
+            free: what is free now.
+            room: see `find`; where there was too little, take `restore` with what `freedom` was.
+
+        Returns:
+            Which variables have changed, (B, N).
+        """
         changed = (free != self.free) & (self.length > 0)[:, None]
-        places, valid = find(changed)
+        places, valid = find(changed, room)
+        gram = self._free_gram.clone()
         for part in parts(places):
             sign = valid[:, part] * (2 * free.gather(1, places[:, part]) - 1)
             pairs = self._columns(places[:, part])
-            self._free_gram += torch.bmm(pairs * sign[:, None], pairs.mT)
-        self.free = free
+            gram += torch.bmm(pairs * sign[:, None], pairs.mT)
+        self.free, self._free_gram = free, gram
+        return changed
+
+    @property
+    def freedom(self) -> tuple[Tensor, Tensor]:
+        """What `set_free` changes."""
+        return self.free, self._free_gram
+
+    def restore(self, freedom: tuple[Tensor, Tensor]) -> None:
+        """Take back what `set_free` has changed."""
+        self.free, self._free_gram = freedom
 
     def columns(self, places: Tensor) -> Tensor:
         """Some rows of W, (B, 2m, K), by their places (B, K)."""
@@ -111,10 +130,11 @@ class History:
     def forget(self, rows: Sequence[int]) -> None:
         """Drop all pairs of some rows."""
         if rows:
+            at = sent(rows, self.length.device)
             for tensor in (self._pairs, self._gram, self._free_gram, self.length):
-                tensor[list(rows)] = 0
-            self._age[list(rows)] = -1
-            self.theta[list(rows)] = self.free[list(rows)] = 1
+                tensor[at] = 0
+            self._age[at] = -1
+            self.theta[at] = self.free[at] = 1
 
     def close_gaps(self, gone: Sequence[int]) -> None:
         """Let the last rows take the places of those that are gone."""

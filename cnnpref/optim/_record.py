@@ -8,6 +8,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
+from cnnpref.optim._ragged import sent
 from cnnpref.optim.problem import Observe, Optimum, status_of
 
 
@@ -62,19 +63,19 @@ class Record:
                     self._risen[row] |= len(self._traces[row]) > 1
                     self._peak[row] = worths[place]
                     better.append(place)
-        self._best[[rows[place] for place in better]] = x[better]
+        there = sent([rows[place] for place in better], x.device)
+        self._best[there] = x[sent(better, x.device)]
         return [self._finite[row] for row in rows]
 
     def _tell(self, rows: Sequence[int], x: Tensor, activations: Sequence[float]) -> None:
         self._evaluations += 1
         if self._observe:
             self._points = self._points.clone()  # an observer may keep what it was shown
-            self._points[rows] = x
+            self._points[sent(rows, x.device)] = x
             for row, activation in zip(rows, activations, strict=True):
                 self._activations[row] = activation
-            self._observe(
-                self._evaluations, self._points, self._points.new_tensor(self._activations)
-            )
+            told = sent(self._activations, x.device, self._points.dtype)
+            self._observe(self._evaluations, self._points, told)
 
     def optimum(self, x: Tensor) -> Optimum:
         """The result, with the last iterates (B, ...) of the rows that were finite throughout."""

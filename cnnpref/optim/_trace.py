@@ -38,7 +38,7 @@ class Trace:
 
     def optimum(self, x: Tensor, best: Tensor) -> Optimum:
         """What an optimiser returns of its last and its best iterates."""
-        states = zip(self.finite.tolist(), self.driven.tolist(), self.risen.tolist(), strict=True)
+        states = torch.stack([self.finite, self.driven, self.risen], 1).tolist()
         count = self.values.shape[1]
-        statuses = [status_of(*each, evaluations=count) for each in states]
+        statuses = [status_of(finite, driven, risen, count) for finite, driven, risen in states]
         return Optimum(x, best, self.values, statuses)

@@ -16,7 +16,7 @@ from torch import Tensor
 from cnnpref.optim._box import Box, Point
 from cnnpref.optim._direction import model_minimum
 from cnnpref.optim._history import History
-from cnnpref.optim._ragged import close_gaps
+from cnnpref.optim._ragged import Room, close_gaps, sent
 from cnnpref.optim._record import Record
 from cnnpref.optim._row import Row
 from cnnpref.optim.problem import Evaluate, Observe, Optimum
@@ -31,6 +31,7 @@ def minimise(
     upper: Tensor,
     maxiter: int,
     observe: Observe | None = None,
+    looks: bool | None = None,
 ) -> Optimum:
     """Minimise every row of a batch within bounds.
 
@@ -45,12 +46,15 @@ def minimise(
         upper: the same.
         maxiter: most iterations of a row; an iteration takes one evaluation or a few.
         observe: called after each evaluation, with the last points of the rows that have stopped.
+        looks: whether the host may look at values as often as that spares work. If not, it does so
+            twice in an iteration, whatever the batch; seldom once more. None: on a CPU alone, for a
+            look stalls a GPU.
 
     Returns:
         Optimum; a row whose function or gradient is not finite stops, and keeps its best iterate.
     """
-    record = Record(x, observe)
-    return record.optimum(_Solver(evaluate, x, lower, upper, maxiter, record).run())
+    record, room = Record(x, observe), None if looks or (looks is None and x.is_cpu) else Room()
+    return record.optimum(_Solver(evaluate, x, lower, upper, maxiter, record, room).run())
 
 
 class _Solver:
@@ -64,14 +68,16 @@ class _Solver:
         upper: Tensor,
         maxiter: int,
         record: Record,
+        room: Room | None,
     ) -> None:
         self._evaluate, self._record, self._last = evaluate, record, x.clone()
+        self._room = room
         self._box = box = Box(*(_wide(bound.expand_as(x[:1]))[0] for bound in (lower, upper)))
         start = box.clip(_wide(x))
         self._history = History(len(x), start.shape[1], x.device)
         bounded, self._boxed = box.is_bounded, box.is_closed
         self._rows = [Row(number, maxiter, bounded, self._boxed) for number in range(len(x))]
-        self._point, told = self._look(start)
+        self._point, told, _ = self._look(start)
         self._target, self._way = start, torch.zeros_like(start)
         for row, (finite, value, _, steepness) in zip(self._rows, told, strict=True):
             row.begin(finite, value, steepness)
@@ -88,20 +94,33 @@ class _Solver:
 
     def _turn(self) -> None:
         """New directions where they are due; the other rows find again what they have."""
-        self._target, way, slopes = model_minimum(self._history, self._box, self._point)
-        self._way = way
-        lengths = [math.nan] * len(way) if self._boxed else way.norm(dim=1).tolist()
-        for row, slope, length in zip(self._rows, slopes.tolist(), lengths, strict=True):
+        slopes, lengths = self._aim()
+        for row, slope, length in zip(self._rows, slopes, lengths, strict=True):
             if row.turns:
                 row.turn(slope, length)
         self._settle()
 
+    def _aim(self) -> tuple[list[float], list[float]]:
+        """Set a target for each row; the slopes and lengths of the ways there."""
+        freedom = self._history.freedom
+        aim = model_minimum(self._history, self._box, self._point, self._room)
+        self._target, self._way = aim.target, aim.way
+        lengths = aim.slope if self._boxed else aim.way.norm(dim=1)  # of no use in a closed box
+        numbers = torch.stack([aim.slope, lengths])
+        took = numbers[:0] if aim.took is None else aim.took
+        slopes, told, *counts = torch.cat([numbers, took]).tolist()
+        if self._room and not self._room.suffices(*counts):
+            self._history.restore(freedom)
+            return self._aim()
+        return slopes, told
+
     def _advance(self) -> None:
         """Evaluate one more step of every row."""
-        point, told = self._look(self._trials(), self._way)
+        point, told, rooms = self._look(self._trials(), self._way)
         needed = any(c.needs_room(*seen) for c, seen in zip(self._rows, told, strict=True))
-        rooms = self._point.longest(self._way).tolist() if needed else [math.inf] * len(told)
-        for row, seen, room in zip(self._rows, told, rooms, strict=True):
+        if needed and not rooms:
+            rooms = self._point.longest(self._way).tolist()
+        for row, seen, room in zip(self._rows, told, rooms or [math.inf] * len(told), strict=True):
             row.judge(*seen, room)
         moved = self._places("moves")
         learnt = [place for place in moved if self._rows[place].curvature]
@@ -114,29 +133,35 @@ class _Solver:
 
     def _trials(self) -> Tensor:
         """The points to evaluate; where the step is whole, the target to the last digit."""
-        steps = [row.search.step for row in self._rows]
-        partial = [place for place, step in enumerate(steps) if step != 1]
-        x, shares = self._point.x[partial], self._way.new_tensor(steps)[partial, None]
-        points = self._target.clone() if partial else self._target
-        points[partial] = self._box.clip(x + shares * self._way[partial])
+        steps = {place: row.search.step for place, row in enumerate(self._rows)}
+        partial = {place: step for place, step in steps.items() if step != 1}
+        if not partial:
+            return self._target
+        device, points = self._way.device, self._target.clone()
+        at, shares = sent([*partial], device), sent([*partial.values()], device, torch.float64)
+        points[at] = self._box.clip(self._point.x[at] + shares[:, None] * self._way[at])
         return points
 
     def _look(
         self, points: Tensor, way: Tensor | None = None
-    ) -> tuple[Point, list[tuple[bool, float, float, float]]]:
+    ) -> tuple[Point, list[tuple[bool, float, float, float]], list[float]]:
         """Evaluate (B, N); of each row: finite?, value, slope along its way, steepness.
 
-        Without a way, the slope is that along the steepest descent.
+        Also how far each could go along its way, where the host shall look only once. Without a
+        way, the slope is that along the steepest descent.
         """
         rows, x = [row.number for row in self._rows], self._narrow(points)
         found = self._evaluate(x, rows)
         point = self._box.point(points, _wide(found.gradient).neg_())
         slopes = -torch.linalg.vecdot(point.descent, point.descent if way is None else way)
-        numbers = (found.activation, found.worth, found.loss, slopes, point.steepness())
-        activations, worths, *judged = torch.stack([n.double() for n in numbers]).tolist()
-        losses, slopes_told, _ = judged
+        numbers = [found.activation, found.worth, found.loss, slopes, point.steepness()]
+        if self._room and way is not None:
+            numbers.append(self._point.longest(way))
+        told = torch.stack([each.double() for each in numbers]).tolist()
+        activations, worths, losses, slopes_told, steepness = told[:5]
         finite = self._record.add(rows, x, activations, losses, slopes_told, worths)
-        return point, list(zip(finite, *judged, strict=True))
+        judged = list(zip(finite, losses, slopes_told, steepness, strict=True))
+        return point, judged, told[5] if len(told) > 5 else []
 
     def _settle(self) -> None:
         """Drop the histories and the rows that have been given up."""
@@ -175,6 +200,7 @@ def _put(old: Point, rows: list[int], new: Point) -> Point:
     """`old` with some rows of `new`."""
     if len(rows) == len(old.x):
         return new
+    at = sent(rows, old.x.device)
     for kept, part in zip(old, new, strict=True):
-        kept[rows] = part[rows]
+        kept[at] = part[at]
     return old

@@ -12,14 +12,14 @@ _CACHED = 640_000  # numbers: with what is made of them they still fit a CPU's c
 
 def portions(x: Tensor) -> list[slice]:
     """The rows of a batch in portions: on a CPU few enough to stay in its cache meanwhile."""
-    count = len(x) if x.is_cuda else max(1, _CACHED // max(1, x[0].numel()))
+    count = len(x) if not x.is_cpu else max(1, _CACHED // max(1, x[0].numel()))
     return [slice(start, start + count) for start in range(0, len(x), count)]
 
 
 def overwrite(x: Tensor, mask: Tensor, source: Tensor) -> None:
     """Copy the rows where the mask (B,) holds."""
-    if x.is_cuda:  # a look at the mask would stall it
-        torch.where(per_row(mask, x), source, x, out=x)
-    else:
+    if x.is_cpu:
         for row in mask.nonzero()[:, 0].tolist():
             x[row] = source[row]
+    else:  # a look at the mask would stall a GPU
+        torch.where(per_row(mask, x), source, x, out=x)

@@ -122,7 +122,7 @@ def _answer(problems: list[_Problem], record: Record, points: Tensor, found: Eva
     sizes = found.gradient.flatten(1).abs().amax(1).tolist()
     told = (found.activation, found.loss, found.worth)
     activations, losses, worths = (each.tolist() for each in told)
-    gradients = found.gradient.double().cpu().flatten(1).numpy()
+    gradients = found.gradient.cpu().double().flatten(1).numpy()
     rows = [problem.row for problem in problems]
     record.add(rows, points, activations, losses, sizes, worths)
     for problem, loss, gradient in zip(problems, losses, gradients, strict=True):
@@ -134,4 +134,4 @@ def _flat(x: Tensor) -> Vector:
 
 
 def _like(point: Vector | None, row: Tensor) -> Tensor:
-    return torch.from_numpy(np.asarray(point)).to(row).reshape(row.shape)
+    return torch.from_numpy(np.asarray(point)).to(row.dtype).to(row.device).reshape(row.shape)

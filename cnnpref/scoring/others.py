@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from cnnpref.images.pictures import Bytes
-from cnnpref.nets.kernels import fast_kernels
+from cnnpref.nets.kernels import doubles, fast_kernels
 from cnnpref.nets.net import Net
 from cnnpref.scoring.scorer import Scores
 from cnnpref.scoring.targets import Targets, full_batches, shown_to, units_first
@@ -51,7 +51,7 @@ class Judge:
         for rows, batch in full_batches(pictures):
             with torch.no_grad(), fast_kernels():
                 a: Tensor = self.net.activations(shown_to(self.net, batch), self.layer)
-            a = units_first(a.double(), where)
+            a = units_first(doubles(a), where)
             a = a.flatten(2).mean(2) if where.sizes else a
             found.append(a.cpu().numpy()[: rows.stop - rows.start])
         return np.concatenate(found)

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from cnnpref.geometry import Box
 from cnnpref.images.pictures import Bytes
-from cnnpref.nets.kernels import fast_kernels
+from cnnpref.nets.kernels import doubles, fast_kernels
 from cnnpref.nets.net import Net
 from cnnpref.statistics.exact import Doubles
 from cnnpref.unit_map import Position, UnitMap
@@ -89,14 +89,14 @@ class Targets:
         for rows, batch in full_batches(pictures):
             with torch.no_grad(), fast_kernels():
                 a = self.net.activations(shown_to(self.net, batch), self.layer)
-            values = self._targets(units_first(a, self.where), reach).double().cpu().numpy()
+            values = doubles(self._targets(units_first(a, self.where), reach)).cpu().numpy()
             found.append(values[: rows.stop - rows.start])
         return np.concatenate(found)
 
     def _targets(self, a: Tensor, reach: int) -> Tensor:
         """(N, C) from the layer's output (N, C, ...)."""
         if self.is_sum:
-            return a.double().flatten(2).sum(2)
+            return doubles(a).flatten(2).sum(2)
         if not self.where.sizes:
             return a
         near = a[(slice(None), slice(None), *self._near(reach))].flatten(2)

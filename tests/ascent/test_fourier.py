@@ -12,7 +12,8 @@ from hypothesis import strategies as st
 from small import random_net
 
 from cnnpref.ascent.canvas import Colours
-from cnnpref.ascent.fourier import FourierImages, Limits, Spectrum
+from cnnpref.ascent.fourier import FourierImages
+from cnnpref.ascent.spectrum import Limits, Spectrum
 from cnnpref.errors import UserError
 from cnnpref.nets.caffe import CaffeNet
 

@@ -15,7 +15,7 @@ from PIL import Image
 from small import random_net
 
 import cnnpref
-from cnnpref.ascent.fourier import multiplicity
+from cnnpref.ascent.spectrum import multiplicity
 from cnnpref.ascent.statistics import NaturalStatistics
 from cnnpref.jobs.job import run_batch
 from cnnpref.jobs.nets import Nets

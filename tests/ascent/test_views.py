@@ -7,13 +7,16 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from numpy.typing import NDArray
 from scipy.special import logsumexp
 from small import random_net
+from torch import Tensor
 
 import cnnpref
 from cnnpref.ascent.contrast import Channels
-from cnnpref.ascent.views import Views
+from cnnpref.ascent.views import Look, Views, sights
 from cnnpref.ascent.weight_noise import WeightNoise
+from cnnpref.geometry import Box
 from cnnpref.nets.caffe import CaffeNet
 
 IMAGES = torch.rand(2, 3, 24, 30, generator=torch.Generator().manual_seed(0))
@@ -26,15 +29,21 @@ def net(tmp_path: Path) -> CaffeNet:
     return random_net(tmp_path)
 
 
+def see(look: Look, images: Tensor, seen: Box, chance: NDArray[np.float64]) -> Tensor:
+    """One view of each image."""
+    size = images.shape[-2], images.shape[-1]
+    return sights([look], chance[None], seen, size, images.device)[0].see(images)
+
+
 def test_a_view_that_does_not_move_is_the_part_itself() -> None:
-    view = Views(1.0, 1.0, 10.0, 3.0, 0.0).see(IMAGES, SEEN, STILL)
+    view = see(Views(1.0, 1.0, 10.0, 3.0, 0.0), IMAGES, SEEN, STILL)
     torch.testing.assert_close(view, IMAGES[:, :, 6:18, 7:23], rtol=0, atol=1e-5)
 
 
 def test_shifts_are_of_pixels_and_rows_have_their_own() -> None:
     chance = STILL.copy()
     chance[0, 2:4] = 1.0, -1.0  # to the right, up
-    view = Views(1.0, 1.0, 0.0, 3.0, 0.0).see(IMAGES, SEEN, chance)
+    view = see(Views(1.0, 1.0, 0.0, 3.0, 0.0), IMAGES, SEEN, chance)
     torch.testing.assert_close(view[0], IMAGES[0, :, 3:15, 10:26], rtol=0, atol=1e-5)
     torch.testing.assert_close(view[1], IMAGES[1, :, 6:18, 7:23], rtol=0, atol=1e-5)
 
@@ -42,7 +51,7 @@ def test_shifts_are_of_pixels_and_rows_have_their_own() -> None:
 def test_beyond_the_edge_images_go_on_mirrored() -> None:
     chance = STILL.copy()
     chance[:, 2] = -1.0
-    view = Views(1.0, 1.0, 0.0, 9.0, 0.0).see(IMAGES, SEEN, chance)  # from column -2 on
+    view = see(Views(1.0, 1.0, 0.0, 9.0, 0.0), IMAGES, SEEN, chance)  # from column -2 on
     torch.testing.assert_close(view[..., 0], IMAGES[:, :, 6:18, 1], rtol=0, atol=1e-5)
     torch.testing.assert_close(view[..., 1], IMAGES[:, :, 6:18, 0], rtol=0, atol=1e-5)
 
@@ -51,11 +60,11 @@ def test_a_quarter_turn_and_half_the_size() -> None:
     square = IMAGES[:, :, :24, :24]
     chance = STILL.copy()
     chance[:, 1] = 1.0
-    turned = Views(1.0, 1.0, 90.0, 0.0, 0.0).see(square, (4, 4, 20, 20), chance)
+    turned = see(Views(1.0, 1.0, 90.0, 0.0, 0.0), square, (4, 4, 20, 20), chance)
     wanted = torch.rot90(square[:, :, 4:20, 4:20], 1, (2, 3))
     torch.testing.assert_close(turned, wanted, rtol=0, atol=1e-4)
     ramp = torch.arange(24.0).expand(1, 1, 24, 24).contiguous()
-    small = Views(2.0, 2.0, 0.0, 0.0, 0.0).see(ramp, (6, 6, 18, 18), STILL[:1])
+    small = see(Views(2.0, 2.0, 0.0, 0.0, 0.0), ramp, (6, 6, 18, 18), STILL[:1])
     steps = small[0, 0, 0].diff()
     torch.testing.assert_close(steps, torch.full((11,), 2.0), rtol=0, atol=1e-4)
 
@@ -64,7 +73,7 @@ def test_noise_has_its_size_and_is_the_rows_own() -> None:
     chance = STILL.copy()
     chance[1, 4] = 0.5
     views = Views(1.0, 1.0, 0.0, 0.0, 0.2)
-    noise = views.see(torch.zeros(2, 3, 64, 64), (0, 0, 64, 64), chance)
+    noise = see(views, torch.zeros(2, 3, 64, 64), (0, 0, 64, 64), chance)
     assert float(noise.std()) == pytest.approx(0.2, rel=0.02)
     assert abs(np.corrcoef(noise[0].ravel(), noise[1].ravel())[0, 1]) < 0.03
 
@@ -74,8 +83,8 @@ def test_images_of_any_size_have_noise() -> None:
     chance = np.zeros((1, 5))
     chance[0, 4] = 1.0
     side = 1320  # 5.2 million numbers
-    noise = Views(1.0, 1.0, 0.0, 0.0, 0.2).see(
-        torch.zeros(1, 3, side, side), (0, 0, side, side), chance
+    noise = see(
+        Views(1.0, 1.0, 0.0, 0.0, 0.2), torch.zeros(1, 3, side, side), (0, 0, side, side), chance
     )
     assert float(noise[0, 2].std()) == pytest.approx(0.2, rel=0.01)
     assert abs(np.corrcoef(noise[0, 0].ravel(), noise[0, 2].ravel())[0, 1]) < 0.01
@@ -90,7 +99,7 @@ def test_weights_have_the_same_noise_however_they_lie_in_memory() -> None:
     for layout in (torch.contiguous_format, torch.channels_last):
         net = cnnpref.load_torch(module.to(memory_format=layout), (3, 9, 9))
         before = [weight.clone() for weight in net.parameters()]
-        with WeightNoise(net, "2", dropout=0.5).at(3, 0.1):
+        with WeightNoise(net, "2", 4, dropout=0.5).at(3, 0.1):
             found.append([weight.clone().contiguous() for weight in net.parameters()])
         assert all(map(torch.equal, before, net.parameters()))
     assert all(map(torch.equal, *found))
@@ -98,7 +107,7 @@ def test_weights_have_the_same_noise_however_they_lie_in_memory() -> None:
 
 def test_weights_are_noisy_inside_and_their_own_again_after(net: CaffeNet) -> None:
     before = [weight.clone() for weight in net.parameters()]
-    noise = WeightNoise(net, "fc")
+    noise = WeightNoise(net, "fc", 2)
     found = []
     for step in (0, 1, 0):
         with noise.at(step, 0.1):
@@ -116,7 +125,7 @@ def test_weights_are_noisy_inside_and_their_own_again_after(net: CaffeNet) -> No
 def test_noise_leaves_later_layers_alone_and_ends_with_an_error(net: CaffeNet) -> None:
     first, *_, last, _bias = net.parameters()
     before = first.clone(), last.clone()
-    noise = WeightNoise(net, "conv1")
+    noise = WeightNoise(net, "conv1", 1)
 
     def fail() -> None:
         with noise.at(0, 0.5):
@@ -132,7 +141,7 @@ def test_noise_leaves_later_layers_alone_and_ends_with_an_error(net: CaffeNet) -
 def test_dropout_leaves_out_input_channels_of_the_last_layer(net: CaffeNet) -> None:
     (weight, _bias) = net.layer_weights("fc")
     before = weight.clone()
-    with WeightNoise(net, "fc", dropout=0.5).at(3, 0.0):
+    with WeightNoise(net, "fc", 4, dropout=0.5).at(3, 0.0):
         columns = (weight == 0).all(0)
         assert 0.3 < float(columns.float().mean()) < 0.7
         torch.testing.assert_close(weight[:, ~columns], 2 * before[:, ~columns])

@@ -86,7 +86,8 @@ def _run(case: Case, peer: Peer) -> dict[str, float]:
 
 def machine(device: str, threads: int, rate: float) -> str:
     """What the figures were measured on."""
-    name = torch.cuda.get_device_name(device) if device != "cpu" else platform.machine()
+    cuda = device.startswith("cuda")
+    name = torch.cuda.get_device_name(device) if cuda else f"{platform.machine()} {device}"
     return (
         f"cnnpref {cnnpref.__version__}, PyTorch {torch.__version__}, {name}, {threads} threads; "
         f"a matrix product of float32 reaches {rate / 1e9:.0f} GFLOP/s"

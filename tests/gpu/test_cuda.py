@@ -2,20 +2,32 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
+import h5py
 import numpy as np
+import polars
 import pytest
 import torch
+from calling import Config, succeed
+from drawings import write_pngs
+from fake_gpu import counted_reads
 from layers import series_of
 from small import GENERATOR, NET, random_net
+from torch import nn
 
 import cnnpref
+from cnnpref.ascent.recorded import VARIABLE
 from cnnpref.ascent.solution import Solution
+from cnnpref.ascent.task import Moment
 from cnnpref.ascent.variables import Generator
 from cnnpref.methods import METHODS, resolve
 from cnnpref.nets.caffe import CaffeNet, save_caffemodel
 from cnnpref.nets.zoo import find
+from cnnpref.optim import lbfgsb
 from cnnpref.planning.estimate import unit_memory
 
 pytestmark = pytest.mark.skipif(not torch.cuda.is_available(), reason="there is no CUDA GPU")
@@ -23,6 +35,14 @@ pytestmark = pytest.mark.skipif(not torch.cuda.is_available(), reason="there is 
 SHORT = {"gd": {"iter_n": 5, "jitter_size": 2}, "lbfgs": {"maxiter": 4, "initial_image": None}}
 SHORT |= {"dgn_gd": {"iter_n": 5}, "dgn_lbfgs": {"maxiter": 4}, "spectral": {"steps": 8}}
 SHORT |= {"maco": {"steps": 8}}
+LOOPS = ["gd", "dgn_gd", "spectral", "maco"]  # which neither read nor send
+OPTIONS: list[tuple[str, dict[str, Any]]] = [
+    ("gd", {"canvas": "field", "importance": True}),
+    ("gd", {"use_TV_norm_reg": True, "use_p_norm_reg": True, "clip_extreme": True}),
+    ("gd", {"gradient_blur": 1.0, "fixed_norm": 25.0, "image_jitter": False}),
+    ("spectral", {"objective": "margin", "total": 0.5, "dropout": 0.3, "weight_noise_start": 0.1}),
+    ("maco", {"crops": 2, "objective": "lead"}),
+]
 
 
 def on(folder: Path, text: str, device: str) -> CaffeNet:
@@ -33,32 +53,105 @@ def on(folder: Path, text: str, device: str) -> CaffeNet:
     return cnnpref.load_caffe(*files, mean=(100, 110, 120), device=device)
 
 
-def run(folder: Path, device: str, method: str, layer: str, **more: str) -> Solution:
+def run(folder: Path, device: str, method: str, layer: str, **more: Any) -> Solution:
+    observe = more.pop("observe", None)
     net = on(folder, NET, device)
     generator = Generator(on(folder, GENERATOR, device))
     objective = cnnpref.Objective.units(net, layer, [3, 1, 4])
     options = resolve(method, "lower", SHORT[method] | more)
-    return cnnpref.maximise(net, objective, method, options, generator=generator)
+    return cnnpref.maximise(net, objective, method, options, generator=generator, observe=observe)
+
+
+def alike(ours: Solution, theirs: Solution) -> None:
+    assert np.abs(ours.images - theirs.images).max() <= 0.5
+    assert np.allclose(ours.scores, theirs.scores, rtol=1e-3, atol=1e-3)
 
 
 @pytest.mark.parametrize("layer", ["conv1", "conv2", "fc"])
 @pytest.mark.parametrize("method", METHODS)
 def test_the_images_are_those_of_a_cpu(tmp_path: Path, method: str, layer: str) -> None:
-    ours, theirs = (run(tmp_path, device, method, layer) for device in ("cuda", "cpu"))
-    assert np.abs(ours.images - theirs.images).max() <= 0.5
-    assert np.allclose(ours.scores, theirs.scores, rtol=1e-3, atol=1e-3)
+    alike(*(run(tmp_path, device, method, layer) for device in ("cuda", "cpu")))
 
 
-def test_rounded_factors_cost_little(tmp_path: Path) -> None:
+@pytest.mark.parametrize(("method", "options"), OPTIONS)
+def test_whatever_the_options(tmp_path: Path, method: str, options: dict[str, Any]) -> None:
+    alike(*(run(tmp_path, device, method, "conv2", **options) for device in ("cuda", "cpu")))
+
+
+@pytest.mark.parametrize("method", ["gd", "lbfgs", "spectral", "maco"])
+def test_units_of_a_module_are_those_of_a_cpu(method: str) -> None:
+    layers = nn.Conv2d(3, 6, 5, 2), nn.BatchNorm2d(6), nn.ReLU(), nn.Conv2d(6, 8, 3)
+    torch.manual_seed(0)
+    module = nn.Sequential(*layers).eval()
+    found = []
+    for device in ("cpu", "cuda"):
+        net = cnnpref.load_torch(module.to(device), (3, 20, 20), device=device)
+        options = resolve(method, "lower", SHORT[method])
+        objective = cnnpref.Objective.units(net, "3", [3, 1, 4])
+        found.append(cnnpref.maximise(net, objective, method, options))
+    alike(*found)
+
+
+@contextmanager
+def stalls_are_errors(last: int) -> Iterator[Any]:
+    """From the first iteration to the last, whatever waits for the GPU raises an error."""
+
+    def watch(moment: Moment) -> None:
+        torch.cuda.set_sync_debug_mode("default" if moment.count == last else "error")
+
+    try:
+        yield watch
+    finally:
+        torch.cuda.set_sync_debug_mode("default")
+
+
+@pytest.mark.parametrize("layer", ["conv1", "conv2", "fc"])
+@pytest.mark.parametrize("method", LOOPS)
+def test_the_host_never_waits_in_a_loop(tmp_path: Path, method: str, layer: str) -> None:
+    with stalls_are_errors(next(iter(SHORT[method].values()))) as watch:
+        run(tmp_path, "cuda", method, layer, observe=watch, retries=0)
+
+
+@pytest.mark.parametrize(("method", "options"), OPTIONS)
+def test_nor_with_options(tmp_path: Path, method: str, options: dict[str, Any]) -> None:
+    with stalls_are_errors(next(iter(SHORT[method].values()))) as watch:
+        run(tmp_path, "cuda", method, "conv2", observe=watch, retries=0, **options)
+
+
+@pytest.mark.parametrize("method", ["lbfgs", "dgn_lbfgs"])
+def test_lbfgs_reads_twice_in_an_evaluation(tmp_path: Path, method: str) -> None:
+    with counted_reads() as told:
+        solution = run(tmp_path, "cuda", method, "fc", maxiter=20, retries=0)
+    within = [each for each in told.reads if f"optim/lbfgsb.py:{lbfgsb.minimise.__name__}" in each]
+    assert 10 < len(within) <= 4 + 2 * max(map(len, solution.activations))
+
+
+@pytest.mark.parametrize("layer", ["conv1", "fc"])
+@pytest.mark.parametrize("method", METHODS)
+def test_recorded_passes_give_the_same(
+    tmp_path: Path,
+    method: str,
+    layer: str,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    launched = run(tmp_path, "cuda", method, layer)
+    monkeypatch.setenv(VARIABLE, "1")
+    with caplog.at_level("INFO", "cnnpref"):
+        recorded = run(tmp_path, "cuda", method, layer)
+    assert not any("CUDA graph" in message for message in caplog.messages)
+    alike(recorded, launched)
+
+
+@pytest.mark.parametrize("precision", ["tf32", "bf16"])
+@pytest.mark.parametrize("method", LOOPS[:1] + LOOPS[2:])
+def test_rounded_factors_cost_little(tmp_path: Path, method: str, precision: str) -> None:
+    if precision == "bf16" and torch.cuda.get_device_capability() < (8, 0):
+        pytest.skip("this GPU has no circuits for bfloat16")
     rounded, exact = (
-        run(tmp_path, "cuda", "gd", "fc", precision=p).scores_best for p in ("tf32", "float32")
+        run(tmp_path, "cuda", method, "fc", precision=p).scores_best for p in (precision, "float32")
     )
     assert np.allclose(rounded, exact, rtol=0.1)
-
-
-def test_a_canvas_that_is_the_field(tmp_path: Path) -> None:
-    ours, theirs = (run(tmp_path, d, "gd", "conv1", canvas="field") for d in ("cuda", "cpu"))
-    assert np.abs(ours.images - theirs.images).max() <= 0.5
 
 
 @pytest.mark.parametrize("method", ["gd", "lbfgs", "spectral", "maco"])
@@ -74,3 +167,30 @@ def test_units_take_no_more_than_the_estimate(tmp_path: Path, method: str) -> No
     cnnpref.maximise(net, objective, method, options)
     taken = torch.cuda.max_memory_allocated() - before
     assert 1 < 16 * unit_memory(series_of(tmp_path, [0], method, "conv10"), net) / taken < 8
+
+
+@pytest.mark.usefixtures("in_tmp_path")
+def test_references_and_scores_are_those_of_a_cpu(tiny_config: Config) -> None:
+    """Of the same pictures; which of the photographs excite a unit most, and by how much."""
+    noise = np.random.default_rng(0).integers(0, 256, (30, 3, 4, 3)).astype(np.uint8)
+    write_pngs(Path("photos"), noise.repeat(5, 1).repeat(4, 2))  # 15 x 16, of coarse grain
+    config = {**tiny_config, "references": str(Path("photos").resolve())}
+    found = []
+    for device in ("cpu", "cuda"):
+        run = {**config, "results": device}
+        succeed("references", run, "--device", device)
+        succeed("generate", run, "--device", "cpu")
+        succeed("collect", run)
+        succeed("scores", run, "--device", device)
+        found.append(Path(device, "tiny"))
+    numbers = [
+        polars.read_csv(folder / "scores.csv").select(polars.selectors.numeric())
+        for folder in found
+    ]
+    np.testing.assert_allclose(*(each.to_numpy() for each in numbers), rtol=1e-3, atol=1e-3)
+    for path in found[0].glob("references/*.h5"):
+        with h5py.File(path) as ours, h5py.File(found[1] / "references" / path.name) as theirs:
+            assert set(ours) == set(theirs)
+            for name in ours:
+                if isinstance(ours[name], h5py.Dataset) and ours[name].dtype.kind == "f":
+                    np.testing.assert_allclose(ours[name], theirs[name], rtol=1e-3, atol=1e-3)

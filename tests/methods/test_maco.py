@@ -13,10 +13,10 @@ from small import random_net
 from torch import nn
 
 import cnnpref
-from cnnpref.ascent.fourier import Spectrum
 from cnnpref.ascent.phase import PhaseImages, maco_colours
 from cnnpref.ascent.solution import Solution
-from cnnpref.ascent.views import Crops
+from cnnpref.ascent.spectrum import Spectrum
+from cnnpref.ascent.views import Crops, sights
 from cnnpref.nets.caffe import CaffeNet
 from cnnpref.results.unit_file import read_unit
 
@@ -87,10 +87,12 @@ def test_a_crop_is_a_part_of_the_canvas_as_large_as_the_box() -> None:
     images = torch.rand(2, 3, 40, 60, generator=torch.Generator().manual_seed(0))
     seen, chance = (10, 15, 30, 45), np.zeros((2, 4))
     still = Crops(extent=0.5, spread=0.0, wander=0.1, noise=0.0)
-    view = still.see(images, seen, chance)
+    (sight,) = sights([still], chance[None], seen, (40, 60), images.device)
+    view = sight.see(images)
     torch.testing.assert_close(view, images[:, :, 10:30, 15:45], rtol=0, atol=1e-5)
     chance[0, 2:] = 1.0, -1.0  # to the right by a tenth of the width, up by one of the height
-    view = still.see(images, seen, chance)
+    (sight,) = sights([still], chance[None], seen, (40, 60), images.device)
+    view = sight.see(images)
     torch.testing.assert_close(view[0], images[0, :, 6:26, 21:51], rtol=0, atol=1e-4)
     torch.testing.assert_close(view[1], images[1, :, 10:30, 15:45], rtol=0, atol=1e-4)
 
@@ -100,8 +102,9 @@ def test_the_size_of_crops_is_within_its_spread() -> None:
     ramp = torch.arange(40.0).expand(1, 1, 40, 40).contiguous()
     crops = Crops(extent=0.5, spread=0.1, wander=0.0, noise=0.0)
     for number, extent in ((-1.0, 0.4), (0.0, 0.5), (1.0, 0.6)):
-        chance = np.array([[number, 0.0, 0.0, 0.0]])
-        steps = crops.see(ramp, (10, 10, 30, 30), chance)[0, 0, 0].diff()
+        chance = np.array([[[number, 0.0, 0.0, 0.0]]])
+        (sight,) = sights([crops], chance, (10, 10, 30, 30), (40, 40), ramp.device)
+        steps = sight.see(ramp)[0, 0, 0].diff()
         torch.testing.assert_close(steps, torch.full((19,), 2 * extent), rtol=0, atol=1e-4)
 
 

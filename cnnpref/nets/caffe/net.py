@@ -102,9 +102,10 @@ class CaffeNet(Net):
         if self._image in execution.read and self._image not in given:
             raise UserError(f"net {self.name!r}: give its input {self.graph.image.blob!r} too")
 
-    def readout(self, layer: str, index: Tensor) -> Readout:
+    def readout(self, layer: str, index: npt.ArrayLike) -> Readout:
         self.layer_shape(layer)
-        return CaffeReadout.of(self.graph, self._image, self.graph.layers[layer], index)
+        units, value = np.asarray(index), self.graph.layers[layer]
+        return CaffeReadout.of(self.graph, self._image, value, units, self.device)
 
     def part(self, source: str, blob: str, box: Box) -> Part:
         self.check_blobs([source, blob])

@@ -6,6 +6,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from math import prod
 
+import numpy as np
+import numpy.typing as npt
 import torch
 import torch.nn.functional as F
 from torch import Tensor
@@ -16,6 +18,8 @@ from cnnpref.nets.caffe.graph import Graph
 from cnnpref.nets.caffe.layers.base import Patch
 from cnnpref.nets.caffe.layers.head import Head
 from cnnpref.nets.caffe.node import Node
+
+Places = npt.NDArray[np.int64]
 
 
 @dataclass(frozen=True)
@@ -39,14 +43,16 @@ class CaffeReadout:
     edges: tuple[int, ...] = ()
 
     @classmethod
-    def of(cls, graph: Graph, image: int, value: int, index: Tensor) -> CaffeReadout:
+    def of(
+        cls, graph: Graph, image: int, value: int, index: Places, device: torch.device
+    ) -> CaffeReadout:
         """The readout of the units `index` (B, K), flat in a value of the graph."""
         shape = graph.shapes[value][1:]
-        channel = torch.div(index, prod(shape[1:]), rounding_mode="floor")
+        channel = index // prod(shape[1:])
         box = _box_of(shape, index)
         node = next((node for node in graph.nodes if value in node.tops), None)
         patch = local_patch(node.layer, box) if node and box else None
-        head = _head(node, channel, box, patch)
+        head = _head(node, channel, box, patch, device)
         if node and head:
             wanted: dict[int, Box | None] = {node.bottoms[0]: patch.needs[0] if patch else None}
         else:
@@ -55,7 +61,8 @@ class CaffeReadout:
         place = _place(shape, index, channel if head is None else None, box)
         seen = execution.boxes.get(image) or full_box(graph.shapes[image])
         rows, columns = patch.edges[0] if patch and head else ((0, 0), (0, 0))
-        return cls(seen, execution, image, place, head, (*columns, *rows))
+        there = torch.from_numpy(place).to(device)
+        return cls(seen, execution, image, there, head, (*columns, *rows))
 
     def __call__(self, images: Tensor) -> Tensor:
         (value,) = self.execution.wanted
@@ -70,15 +77,21 @@ class CaffeReadout:
         return replace(self, index=self.index[chosen], head=head)
 
 
-def _head(node: Node | None, channel: Tensor, box: Box | None, patch: Patch | None) -> Head | None:
+def _head(
+    node: Node | None,
+    channel: Places,
+    box: Box | None,
+    patch: Patch | None,
+    device: torch.device,
+) -> Head | None:
     """None where an image has units in several channels, or the layer no way to do it."""
     if node is None or len(node.bottoms) > 1 or len(node.tops) > 1 or (box and not patch):
         return None
     single = bool((channel == channel[:, :1]).all())
-    return node.layer.head(channel[:, 0]) if single else None
+    return node.layer.head(torch.from_numpy(channel[:, 0]).to(device)) if single else None
 
 
-def _box_of(shape: Shape, index: Tensor) -> Box | None:
+def _box_of(shape: Shape, index: Places) -> Box | None:
     """Around the positions of the units in a map; None without a map."""
     if len(shape) != 3:
         return None
@@ -86,13 +99,13 @@ def _box_of(shape: Shape, index: Tensor) -> Box | None:
     return box_of(*((int(axis.min()), int(axis.max()) + 1) for axis in (row, column)))
 
 
-def _position(shape: Shape, index: Tensor) -> tuple[Tensor, Tensor]:
+def _position(shape: Shape, index: Places) -> tuple[Places, Places]:
     """Rows and columns of units in a map (C, H, W)."""
     place = index % (shape[1] * shape[2])
-    return torch.div(place, shape[2], rounding_mode="floor"), place % shape[2]
+    return place // shape[2], place % shape[2]
 
 
-def _place(shape: Shape, index: Tensor, channel: Tensor | None, box: Box | None) -> Tensor:
+def _place(shape: Shape, index: Places, channel: Places | None, box: Box | None) -> Places:
     """Flat indices in a part of the map, of all channels or of one alone."""
     if len(shape) != 3:
         return index if channel is not None else index % prod(shape[1:])

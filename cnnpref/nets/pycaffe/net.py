@@ -11,6 +11,7 @@ from math import prod
 from typing import Any, cast
 
 import numpy as np
+import numpy.typing as npt
 import torch
 from torch import Tensor
 
@@ -183,11 +184,12 @@ class PycaffeNet(Net):
         parts = [self._engine.run(routes, dict(zip(given, p, strict=True))) for p in portions]
         return [torch.cat(tops)[:rows] for tops in zip(*parts, strict=True)]
 
-    def readout(self, layer: str, index: Tensor) -> Readout:
-        full = FullReadout(self, layer, index)
-        key = layer, frozenset(index.remainder(prod(self.layer_shape(layer)[1:])).unique().tolist())
+    def readout(self, layer: str, index: npt.ArrayLike) -> Readout:
+        full = FullReadout.of(self, layer, index)
+        positions = np.unique(np.asarray(index) % prod(self.layer_shape(layer)[1:]))
+        key = layer, frozenset(positions.tolist())
         if key not in self._fields:
-            self._fields[key] = field_of(self, layer, index)
+            self._fields[key] = field_of(self, layer, full.index)
         box = self._fields[key]
         return FieldReadout(full, box) if box else full
 

@@ -7,6 +7,7 @@ from contextlib import nullcontext, suppress
 from functools import cached_property
 
 import numpy as np
+import numpy.typing as npt
 import torch
 from torch import Tensor, nn
 
@@ -165,8 +166,8 @@ class TorchNet(Net):
                 "black one: the code of the module decides by its values; choose another layer"
             )
 
-    def readout(self, layer: str, index: Tensor) -> Readout:
-        return smallest_readout(self, layer, index)
+    def readout(self, layer: str, index: npt.ArrayLike) -> Readout:
+        return smallest_readout(self, layer, np.asarray(index))
 
     def support(self, layer: str, mask: Mask) -> Mask:
         units = np.broadcast_to(mask, self.layer_shape(layer))

@@ -12,6 +12,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
+import numpy.typing as npt
 import torch
 import torch.nn.functional as F
 from torch import Tensor
@@ -60,13 +61,13 @@ class CroppedReadout:
         return replace(self, **units)
 
 
-def smallest_readout(net: Net, layer: str, index: Tensor) -> Readout:
+def smallest_readout(net: Net, layer: str, index: npt.NDArray[np.int64]) -> Readout:
     """The units `index` (B, K), flat in the layer, from as small a part of the image as will do."""
-    full, shape = FullReadout(net, layer, index), net.layer_shape(layer)
+    full, shape = FullReadout.of(net, layer, index), net.layer_shape(layer)
     units_first = layer in net.maps and net.maps[layer].axis == 0
     if len(shape) != 3 or len(net.input_shape) != 3 or not units_first:
         return full
-    channel, row, column = np.unravel_index(index.cpu().numpy(), shape)
+    channel, row, column = np.unravel_index(index, shape)
     mask = np.zeros(shape, bool)
     mask[:, row, column] = True
     box = net.receptive_field(layer, mask)
@@ -76,13 +77,13 @@ def smallest_readout(net: Net, layer: str, index: Tensor) -> Readout:
         _stride(net, layer, (int(row.min()), int(column.min())), axis) if box[axis] else 1
         for axis in (0, 1)
     ]
-    units = [torch.from_numpy(each).to(index.device) for each in (channel, row, column)]
     for coarser in _COARSER if min(strides) > 0 else ():
         edges = box[0] % (strides[0] * coarser), box[1] % (strides[1] * coarser)
         first = [(box[axis] - edges[axis]) // strides[axis] for axis in (0, 1)]
-        places = units[0], units[1] - first[0], units[2] - first[1]
-        found = CroppedReadout(net, layer, box, edges, *places)
-        if _agrees(found, row, column):
+        places = channel, row - first[0], column - first[1]
+        units = (torch.from_numpy(each).to(net.device) for each in places)
+        found = CroppedReadout(net, layer, box, edges, *units)
+        if _agrees(found, row, column, first):
             return found
     return full
 
@@ -99,8 +100,17 @@ def _stride(net: Net, layer: str, place: tuple[int, int], axis: int) -> int:
 
 
 @torch.no_grad()
-def _agrees(readout: CroppedReadout, row: np.ndarray, column: np.ndarray) -> bool:
-    """Whether all channels at the units' positions are what the whole image gives: of noise."""
+def _agrees(
+    readout: CroppedReadout, row: np.ndarray, column: np.ndarray, first: Sequence[int]
+) -> bool:
+    """Whether all channels at the units' positions are what the whole image gives: of noise.
+
+    Args:
+        readout: of the units.
+        row: of the units in the whole map.
+        column: the same.
+        first: row and column of the whole map at which the readout's part of it starts.
+    """
     net = readout.net
     noise = np.random.RandomState(0).uniform(0, 255, (1, *net.input_shape[1:], 3))
     image = torch.from_numpy(net.space.encode(noise)).to(net.device)
@@ -109,17 +119,11 @@ def _agrees(readout: CroppedReadout, row: np.ndarray, column: np.ndarray) -> boo
         part = readout.map(crop(image, readout.box))[0]
     except UserError:  # its code wants images of one size
         return False
-    if part.ndim != 3 or not _inside(readout, part):
+    places = zip((row - first[0], column - first[1]), part.shape[1:], strict=True)
+    if part.ndim != 3 or not all(at.min() >= 0 and at.max() < size for at, size in places):
         return False
     close = (part[:, readout.row, readout.column] - whole).abs().max() <= _CLOSE * whole.abs().max()
     return bool(close) and bool(whole.any())
-
-
-def _inside(readout: CroppedReadout, part: Tensor) -> bool:
-    return all(
-        int(place.min()) >= 0 and int(place.max()) < size
-        for place, size in zip((readout.row, readout.column), part.shape[1:], strict=True)
-    )
 
 
 def _rows_of(values: Tensor) -> Tensor:

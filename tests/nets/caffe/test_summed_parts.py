@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import numpy as np
+import numpy.typing as npt
 import pytest
 import torch
 from prototxts import INPUT, layer, pool
@@ -83,7 +85,7 @@ def passed(readout: Readout, x: Tensor) -> tuple[Tensor, Tensor]:
     return values.detach(), gradient
 
 
-def joins(net: CaffeNet, index: Tensor) -> bool:
+def joins(net: CaffeNet, index: npt.NDArray[np.int64]) -> bool:
     """Whether a readout of the top layer makes the concatenation."""
     readout = net.readout(list(net.layers)[-1], index)
     return any(step.node.layer.name == "both" for step in readout.execution.steps)
@@ -98,7 +100,7 @@ def test_parts_give_what_the_whole_gives(name: str, position: str, tmp_path: Pat
     x = torch.randn(3, *net.input_shape, generator=torch.Generator().manual_seed(1))
     with fast_kernels():
         found = passed(net.readout(top, index), x)
-    for one, other in zip(found, passed(FullReadout(net, top, index), x), strict=True):
+    for one, other in zip(found, passed(FullReadout.of(net, top, index), x), strict=True):
         assert (one - other).abs().max() <= NOISE * other.abs().max()
     assert joins(net, index) == (name in KEPT)
 
@@ -117,6 +119,6 @@ def test_new_weights_reach_the_parts(tmp_path: Path) -> None:
         for weight in net.parameters():
             weight.mul_(2)
         after = readout(crop(x, readout.box))
-        expected = FullReadout(net, "top", index)(x)
+        expected = FullReadout.of(net, "top", index)(x)
     assert (after - before).abs().max() > 0
     assert (after - expected).abs().max() <= NOISE * expected.abs().max()

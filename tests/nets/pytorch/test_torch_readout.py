@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 import numpy as np
+import numpy.typing as npt
 import pytest
 import torch
 from hypothesis import HealthCheck, given, settings
@@ -30,7 +31,7 @@ def values_and_gradient(readout: Readout, images: Tensor) -> tuple[Tensor, Tenso
     return values.detach(), torch.zeros_like(x) if gradient is None else gradient
 
 
-def unit_index(net: TorchNet, layer: str, where: str | tuple[int, int]) -> Tensor:
+def unit_index(net: TorchNet, layer: str, where: str | tuple[int, int]) -> npt.NDArray[np.int64]:
     """(4, 1): channels at a position."""
     channels = [0, 1, net.layers[layer][0] - 1, 0]
     return cnnpref.Objective.units(net, layer, channels, where).index
@@ -42,7 +43,7 @@ def check(net: TorchNet, layer: str, where: str | tuple[int, int] = "center") ->
     readout = net.readout(layer, index)
     images = torch.randn(4, *net.input_shape, generator=torch.Generator().manual_seed(3))
     found = values_and_gradient(readout, images)
-    whole = values_and_gradient(FullReadout(net, layer, index), images)
+    whole = values_and_gradient(FullReadout.of(net, layer, index), images)
     for one, other in zip(found, whole, strict=True):
         np.testing.assert_allclose(one, other, atol=1e-5 * max(1e-3, float(other.abs().max())))
     return readout

@@ -74,7 +74,7 @@ def _sums(node: Node) -> bool:
     """Whether it is a convolution of all channels of its one bottom, on a CPU (measured)."""
     layer = node.layer
     single = isinstance(layer, Convolution) and layer.group == 1 and len(node.bottoms) == 1
-    return single and layer.over_maps and not layer.weights[0].is_cuda
+    return single and layer.over_maps and layer.weights[0].is_cpu
 
 
 def _treats_alike(node: Node) -> bool:

@@ -1,0 +1,67 @@
+"""What is recorded in a CUDA graph, without CUDA: when, what is called then, and what if it fails.
+
+Recordings here are functions in place of graphs; `tests/gpu` has real ones.
+"""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from torch import Tensor
+
+from cnnpref.ascent.recorded import VARIABLE, Function, Recording
+
+
+def squared(x: Tensor) -> tuple[Tensor, ...]:
+    return (x.square().sum(1), 2 * x)
+
+
+class Tape:
+    """Keeps what a function gave for its first argument, and gives that."""
+
+    def __init__(self) -> None:
+        self.recorded = 0
+
+    def __call__(self, function: Function, x: Tensor) -> Function:
+        self.recorded += 1
+        found = function(x)
+        return lambda _: found
+
+
+def test_it_is_recorded_once_and_then_replayed() -> None:
+    tape = Tape()
+    recording = Recording(tape)
+    for _ in range(3):
+        values, gradient = recording.call(squared, torch.ones(2, 3))
+        assert values.tolist() == [3, 3]
+        assert torch.equal(gradient, torch.full((2, 3), 2.0))
+    assert tape.recorded == 1
+    assert recording.call(squared, torch.zeros(2, 3))[0].tolist() == [3, 3]  # no call: a replay
+
+
+@pytest.mark.parametrize(
+    "error", [RuntimeError("operation not permitted when stream is capturing"), None]
+)
+def test_where_it_cannot_be_the_function_is_called(
+    error: RuntimeError | None, caplog: pytest.LogCaptureFixture
+) -> None:
+    attempts = []
+
+    def fail(_function: Function, _x: Tensor) -> Function:
+        attempts.append(1)
+        raise error or torch.OutOfMemoryError("CUDA out of memory")
+
+    recording = Recording(fail)
+    with caplog.at_level("INFO", "cnnpref"):
+        for factor in (1, 2):
+            assert recording.call(squared, factor * torch.ones(1, 3))[0].tolist() == [3 * factor**2]
+    assert len(attempts) == 1
+    assert caplog.messages[0].startswith("no CUDA graph, going on without: ")
+
+
+@pytest.mark.parametrize("wanted", ["1", "0"])
+def test_a_cpu_records_nothing(wanted: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv(VARIABLE, wanted)
+    recording = Recording.on(torch.device("cpu"))
+    for factor in (1, 2):
+        assert recording.call(squared, factor * torch.ones(1, 3))[0].tolist() == [3 * factor**2]
