@@ -17,6 +17,7 @@ from cnnpref.planning.plan import Plan
 from cnnpref.planning.selection import format_ranges
 from cnnpref.results.check import Fault, State, check_run
 from cnnpref.results.clean import delete, find_unused
+from cnnpref.results.layer_file import packed_units
 
 NAMED = 5  # files of a folder with the same kind of fault that are named
 
@@ -35,7 +36,7 @@ def plan(config: str, quick: bool, jobs: int, device: str, threads: int) -> None
     written or fetched: weights that are not on this machine yet are replaced by random ones.
     """
     wanted = read_plan(config)
-    shares = outlook(wanted)
+    shares = outlook(wanted, packed_units)
     times = None if quick else _measure(wanted, shares, device, threads)
     click.echo(table(shares, times, jobs))
     click.echo("\n".join([summary(wanted, shares), *beside(wanted)]))

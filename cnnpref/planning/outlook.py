@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from cnnpref.planning.estimate import memory_mb, reference_seconds, score_seconds, unit_bytes
-from cnnpref.planning.files import SCORES, SHARD
+from cnnpref.planning.files import LAYER, SCORES, SHARD
 from cnnpref.planning.plan import Plan
 from cnnpref.planning.series import Batch, Series
 
@@ -59,14 +59,19 @@ class Time:
         return self.unit * len(share.missing) + self.job * share.jobs
 
 
-def outlook(plan: Plan) -> list[Share]:
+Packed = Callable[[Path, str], Collection[int]]
+"""Tells the units of the series of a digest whose files a layer file stands for."""
+
+
+def outlook(plan: Plan, packed: Packed) -> list[Share]:
     """The share of every series of a plan."""
-    return [_share(plan, series) for series in plan.series]
+    return [_share(plan, series, packed) for series in plan.series]
 
 
-def _share(plan: Plan, series: Series) -> Share:
-    there = _names(series.folder)
-    missing = {unit for unit in series.units if series.path(unit).name not in there}
+def _share(plan: Plan, series: Series, packed: Packed) -> Share:
+    there, kept = _names(series.folder), packed(plan.path(LAYER, series.layer), series.digest)
+    lacking = {unit for unit in series.units if series.path(unit).name not in there}
+    missing = lacking.difference(kept)
     batches = Batch(series, series.units).split(plan.config["batch"])
     jobs = sum(not missing.isdisjoint(batch.units) for batch in batches)
     disk = COPIES * len(series.units) * unit_bytes(plan, series)
