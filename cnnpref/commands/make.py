@@ -18,6 +18,7 @@ from cnnpref.commands.arguments import (
     threads_option,
 )
 from cnnpref.errors import UserError
+from cnnpref.planning.batches import split
 from cnnpref.planning.files import (
     INDEX,
     LAYER,
@@ -71,7 +72,7 @@ def generate(
     chosen = [_chosen(series, units) for series in plan.select(layer, method)]
     for whole in chosen:
         restore(plan.path(LAYER, whole.series.layer), whole)
-    batches = [batch for whole in chosen for batch in whole.split(plan.config["batch"])]
+    batches = [batch for whole in chosen for batch in split(plan, whole)]
     with job_device(device, threads) as place:
         nets = Nets(plan.config, place)
         failures = [line for batch in batches for line in run_batch(batch, nets, attempt)]

@@ -7,6 +7,7 @@ from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from cnnpref.planning.batches import split
 from cnnpref.planning.estimate import memory_mb, reference_seconds, score_seconds, unit_bytes
 from cnnpref.planning.files import LAYER, SCORES, SHARD
 from cnnpref.planning.plan import Plan
@@ -72,7 +73,7 @@ def _share(plan: Plan, series: Series, packed: Packed) -> Share:
     there, kept = _names(series.folder), packed(plan.path(LAYER, series.layer), series.digest)
     lacking = {unit for unit in series.units if series.path(unit).name not in there}
     missing = lacking.difference(kept)
-    batches = Batch(series, series.units).split(plan.config["batch"])
+    batches = split(plan, Batch(series, series.units))
     jobs = sum(not missing.isdisjoint(batch.units) for batch in batches)
     disk = COPIES * len(series.units) * unit_bytes(plan, series)
     return Share(series, tuple(sorted(missing)), jobs, disk, memory_mb(plan, batches[0]))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import zlib
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from math import prod
@@ -22,7 +23,7 @@ FORMAT = ("format", "format_version")
 JSON = ("options", "versions", "sha256", "attempts_status")
 
 # What every HDF5 library reads. Level 1 takes gd's images to 56 %; 9 to 54 %, in twice the time.
-COMPRESSION = {"compression": "gzip", "compression_opts": 1, "shuffle": True}
+COMPRESSION: dict[str, Any] = {"compression": "gzip", "compression_opts": 1, "shuffle": True}
 _SMALL = 4096  # bytes: of a smaller array the index of its chunk takes what compression saves
 
 
@@ -56,9 +57,22 @@ def reason_of(error: Exception) -> str:
 
 
 def write_array(file: h5py.Group, name: str, array: npt.NDArray[np.generic]) -> None:
-    """Write an array into one chunk, compressed, unless it is small."""
-    large = {"chunks": array.shape, **COMPRESSION} if array.nbytes >= _SMALL else {}
-    file.create_dataset(name, data=array, **large)
+    """Write an array: into one compressed chunk, unless it is small."""
+    if array.nbytes < _SMALL:
+        file[name] = array
+        return
+    shape, kind = array.shape, array.dtype
+    data = file.create_dataset(name, shape, kind, chunks=shape, **COMPRESSION)
+    data.id.write_direct_chunk((0,) * array.ndim, _compressed(array))
+
+
+def _compressed(array: npt.NDArray[np.generic]) -> bytes:
+    """What HDF5's filters make of an array; unlike them, it lets other threads work meanwhile.
+
+    All first bytes of the numbers come first, then all second ones ...
+    """
+    planes = np.frombuffer(array.tobytes(), np.uint8).reshape(-1, array.itemsize).T
+    return zlib.compress(planes.tobytes(), COMPRESSION["compression_opts"])
 
 
 def put(

@@ -13,6 +13,10 @@ from layers import DIGEST, files, series_of, unit_result, write_layer
 from running import Project
 
 from cnnpref.errors import UserError
+from cnnpref.nets import describe
+from cnnpref.planning.config import read_config
+from cnnpref.planning.plan import make_plan
+from cnnpref.results.discard import discard_damaged
 from cnnpref.results.layer_file import open_layer, packed_units
 from cnnpref.results.packing import pack, unpack
 from cnnpref.results.unit_file import ARRAYS, UnitResult, read_unit, write_unit
@@ -190,14 +194,14 @@ def test_other_units_compute_what_is_new_and_lose_nothing(finished: Project) -> 
     assert "there and right" in call("check", "--config", "mine.yaml").output
 
 
-@pytest.mark.workflow
-def test_other_labels_compute_nothing(finished: Project) -> None:
+@pytest.mark.usefixtures("finished")
+def test_other_labels_bring_the_unit_files_back() -> None:
     before = {name: content(path) for name, path in unit_files().items()}
     succeed("pack", "--config", "mine.yaml")
-    told = finished.succeed(LAYER, layers={"conv1": {"labels": [*"abcdef"]}})
-    assert "6 unit files are there again" in told
-    assert {n: content(p) for n, p in unit_files().items()} == {
-        n: c for n, c in before.items() if n.startswith("conv1")
-    }
-    with open_layer(Path(LAYER)) as methods:
-        assert [row.label for row in methods["gd"].rows()] == [*"abcdef"]
+    config = read_config("mine.yaml")
+    config["layers"]["conv1"] = {"labels": [*"abcdef"]}
+    told = discard_damaged(make_plan(config, describe))
+    assert told == [f"{LAYER}: not what the config asks for; its 6 unit files are there again"]
+    assert not Path(LAYER).exists()
+    after = {name: content(path) for name, path in unit_files().items()}
+    assert after == {n: known for n, known in before.items() if n.startswith("conv1")}

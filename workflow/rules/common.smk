@@ -11,6 +11,7 @@ from pathlib import Path
 from cnnpref.errors import UserError
 from cnnpref.nets import describe, published_weights
 from cnnpref.planning import files
+from cnnpref.planning.batches import batches
 from cnnpref.planning.config import resolve_config
 from cnnpref.planning.estimate import (
     memory_mb,
