@@ -19,6 +19,7 @@ from cnnpref.results.check import Fault, State, check_run
 from cnnpref.results.clean import delete, find_unused
 from cnnpref.results.layer_file import packed_units
 
+_SLOW = "jobs are as short as a CPU's: for GPUs write 'speed: 100' into the config"
 NAMED = 5  # files of a folder with the same kind of fault that are named
 
 
@@ -50,6 +51,8 @@ def _measure(wanted: Plan, shares: list[Share], device: str, threads: int) -> li
     times, absent = measure(wanted, shares, place)
     about = f"; random weights: {' and '.join(absent)}, not fetched yet" if absent else ""
     click.echo(f"timed on {place}{about}", err=True)
+    if place.type != "cpu" and wanted.config["speed"] == 1:
+        click.echo(_SLOW, err=True)
     return times
 
 

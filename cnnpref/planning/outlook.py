@@ -14,7 +14,7 @@ from cnnpref.planning.plan import Plan
 from cnnpref.planning.series import Batch, Series
 
 _HEADINGS = ("layer", "method", "units", "there", "jobs", "disk", "memory", "s/unit", "time")
-COPIES = 2  # of an image on disk: in its unit file and in its layer file
+COPIES = 2  # of an image on disk, until it is packed: in its unit file and in its layer file
 
 
 @dataclass(frozen=True)
@@ -144,7 +144,7 @@ def summary(plan: Plan, shares: Sequence[Share]) -> str:
     return (
         f"{plan.folder}: layers {len(plan.layers)}, methods {len(plan.names)}, unit files"
         f" {units:,} ({_there(shares):,} there), jobs to compute the others {_jobs(shares):,},"
-        f" disk {size(disk)} in all"
+        f" disk {size(disk)} in all, {size(disk / COPIES)} packed"
     )
 
 
