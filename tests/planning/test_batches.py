@@ -42,15 +42,16 @@ def overhead(made: Plan) -> float:
     return starting / (starting + work(made))
 
 
-@pytest.mark.parametrize(("speed", "before", "jobs"), [(1, 0.003, 1200), (100, 0.15, 50)])
+@pytest.mark.parametrize(
+    ("speed", "before", "jobs", "after"), [(1, 0.002, 1075, 0.007), (100, 0.16, 38, 0.022)]
+)
 def test_alexnet_on_a_cpu_and_on_a_gpu(
-    alexnet: Plan, speed: float, before: float, jobs: int
+    alexnet: Plan, speed: float, before: float, jobs: int, after: float
 ) -> None:
     fixed, made = (changed(alexnet, batch=batch, speed=speed) for batch in (128, "auto"))
-    assert len(batches(fixed)) == 332
-    assert overhead(fixed) > before or speed == 1
-    assert overhead(made) < 0.025
-    assert len(batches(made)) < jobs
+    assert (len(batches(fixed)), len(batches(made))) == (332, pytest.approx(jobs, rel=0.1))
+    assert overhead(fixed) == pytest.approx(before, rel=0.1)
+    assert overhead(made) == pytest.approx(after, rel=0.1)
     for batch in batches(made):
         size, each = len(batch.units), usual_seconds(made, batch.series)
         assert size * each <= 60 * JOB_MINUTES
@@ -92,12 +93,9 @@ def test_every_unit_is_in_one_job(speed: float, method: str, count: int) -> None
 
 def test_a_number_of_units_is_what_it_says() -> None:
     made = plan(LARGE, layers={"fc": {}}, batch=100, speed=50)
-    (series,) = made.series
+    some = Batch(made.series[0], made.series[0].units[:150])
     assert {len(batch.units) for batch in batches(made)} == {100, 96}
-    assert [len(batch.units) for batch in split(made, Batch(series, series.units[:150]))] == [
-        100,
-        50,
-    ]
+    assert [len(batch.units) for batch in split(made, some)] == [100, 50]
 
 
 @pytest.mark.parametrize("change", [{"batch": "auto"}, {"batch": 7}, {"speed": 300}])
