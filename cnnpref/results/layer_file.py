@@ -121,12 +121,15 @@ class MethodData:
 
     def copy(self, file: h5py.File) -> None:
         """Write all that there is of the method into another file: datasets and attributes."""
-        for name in self._group:
-            if not self._group[name].is_virtual:
+        for name in (name for name in self._group if name != APART):
+            data = self._group[name]
+            if name == "image_best" and data == self._group["image"]:
+                file[name] = file["image"]  # another name of the same data, here too
+            elif data.is_virtual:
+                for index in range(len(data)):
+                    put(file, name, index, self.read(name, index))
+            else:
                 self._group.copy(name, file)
-                continue
-            for index in range(len(self._group[name])):
-                put(file, name, index, self.read(name, index))
         file.attrs.update(self._group.attrs)
 
     def unit(self, index: int) -> UnitResult:

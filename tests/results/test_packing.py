@@ -72,14 +72,29 @@ def test_unit_files_come_back_to_the_bit(tmp_path: Path) -> None:
     assert not layer.exists()
 
 
-def test_images_of_a_packed_layer_are_stored_once(tmp_path: Path) -> None:
-    one = unit_result(0, size=40)
-    results = [replace(one, image_best=one.image), unit_result(1, size=40)]
-    layer = write_layer(tmp_path, results)
-    with h5py.File(layer) as file:
-        assert len(file["gd/image_best_apart"]) == 1
-        for row, result in enumerate(results):
-            np.testing.assert_array_equal(file["gd/image_best"][row], result.image_best)
+@pytest.mark.parametrize("apart", [(), (1,), (0, 2), (0, 1, 2)])
+def test_images_of_a_layer_are_stored_once(tmp_path: Path, apart: tuple[int, ...]) -> None:
+    results = [unit_result(unit, size=40) for unit in range(3)]
+    results = [r if n in apart else replace(r, image_best=r.image) for n, r in enumerate(results)]
+    copy = tmp_path / "copy.h5"
+    with open_layer(write_layer(tmp_path, results)) as methods, h5py.File(copy, "w") as output:
+        methods["gd"].copy(output)
+        found = [methods["gd"].read("image_best", row) for row in range(3)]
+    for row, result in enumerate(results):
+        np.testing.assert_array_equal(found[row], result.image_best)
+    with h5py.File(copy) as file, h5py.File(tmp_path / "layer.h5") as layer:
+        np.testing.assert_array_equal(file["image_best"][()], np.stack(found))
+        np.testing.assert_array_equal(layer["gd/image_best"][()], np.stack(found))
+        data = [layer["gd"][name] for name in ("image", *images_of(layer))]
+        stored = sum(each.id.get_num_chunks() for each in data)
+        assert stored == 3 + len(apart)
+
+
+def images_of(layer: h5py.File) -> set[str]:
+    """The datasets of a layer file that have images of their own, beside `image`."""
+    group = layer["gd"]
+    names = {name for name in group if name.startswith("image_best")}
+    return {n for n in names if not group[n].is_virtual and group[n] != group["image"]}
 
 
 def test_one_that_is_not_as_the_layer_file_says_stays(tmp_path: Path) -> None:
