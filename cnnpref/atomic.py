@@ -52,6 +52,20 @@ def try_writing(folder: Path) -> None:
         raise UserError(f"cannot write into {folder}: {refusal(error)}") from None
 
 
+def remove(path: Path) -> None:
+    """Delete a file, if it is there.
+
+    Raises:
+        UserError: the operating system refused.
+    """
+    try:
+        path.unlink(missing_ok=True)
+    except OSError as error:
+        raise UserError(
+            f"cannot delete {path}: {error.strerror}; fix that and run it again"
+        ) from None
+
+
 def refusal(error: OSError) -> str:
     """Why the operating system refused to write, and what to do about it."""
     full = error.errno in (errno.ENOSPC, errno.EDQUOT)

@@ -35,7 +35,8 @@ def main() -> None:
 
 
 for command in (
-    *(make.generate, make.collect, make.sheet, make.pages, make.gallery, make.share),
+    *(make.generate, make.collect, make.pack),
+    *(make.sheet, make.pages, make.gallery, make.share),
     *(references.references, references.merge_references),
     *(references.reference_images, references.nature),
     *(scores.scores, scores.join_scores),

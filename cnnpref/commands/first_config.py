@@ -23,6 +23,7 @@ _MIDDLE = """
 {labels}
 
 methods: [spectral] # also gd, lbfgs
+# speed: 100 # where jobs run on a GPU: jobs of more units
 
 # Remove the '#' before those that you want; {{}} stands for all units. A unit of a map is one
 # channel, at the centre of the map; its field is what part of the image it sees.

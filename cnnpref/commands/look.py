@@ -99,7 +99,7 @@ def _draw(plan: Plan, sheet: Path, device: str, threads: int | None) -> None:
     from cnnpref.jobs.devices import job_device
     from cnnpref.jobs.job import run_batch
     from cnnpref.jobs.nets import Nets
-    from cnnpref.results.layer_file import collect
+    from cnnpref.results.collecting import collect
     from cnnpref.show.sheet import draw_sheet
 
     (series,) = plan.series

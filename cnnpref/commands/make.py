@@ -18,6 +18,7 @@ from cnnpref.commands.arguments import (
     threads_option,
 )
 from cnnpref.errors import UserError
+from cnnpref.planning.batches import split
 from cnnpref.planning.files import (
     INDEX,
     LAYER,
@@ -28,6 +29,7 @@ from cnnpref.planning.files import (
     METHOD_SHEET,
     SCORES,
 )
+from cnnpref.planning.outlook import size
 from cnnpref.planning.plan import Plan
 from cnnpref.planning.selection import format_ranges, parse_ranges
 from cnnpref.planning.series import Batch, Series
@@ -60,14 +62,17 @@ def generate(
     threads: int | None,
     attempt: int,
 ) -> None:
-    """Compute the unit files that are missing."""
+    """Compute the unit files that are missing; those that were packed are written again."""
     from cnnpref.jobs.devices import job_device
     from cnnpref.jobs.job import run_batch
     from cnnpref.jobs.nets import Nets
+    from cnnpref.results.packing import restore
 
     plan = read_plan(config)
     chosen = [_chosen(series, units) for series in plan.select(layer, method)]
-    batches = [batch for whole in chosen for batch in whole.split(plan.config["batch"])]
+    for whole in chosen:
+        restore(plan.path(LAYER, whole.series.layer), whole)
+    batches = [batch for whole in chosen for batch in split(plan, whole)]
     with job_device(device, threads) as place:
         nets = Nets(plan.config, place)
         failures = [line for batch in batches for line in run_batch(batch, nets, attempt)]
@@ -98,11 +103,31 @@ def _layers(plan: Plan, layer: str | None) -> list[str]:
 @layer_option
 def collect(config: str, layer: str | None) -> None:
     """Put the unit files of each layer into one file."""
-    from cnnpref.results import layer_file
+    from cnnpref.results.collecting import collect as stack
 
     plan = read_plan(config)
     for name in _layers(plan, layer):
-        layer_file.collect(plan.path(LAYER, name), plan.select(name))
+        stack(plan.path(LAYER, name), plan.select(name))
+
+
+@click.command()
+@config_option
+@layer_option
+def pack(config: str, layer: str | None) -> None:
+    """Put all that unit files hold into the file of their layer, and delete them.
+
+    A finished run then takes half of the disk, and one file for each layer in place of one for each
+    unit. What is made of layer files stays right and can be made again; snakemake computes nothing
+    anew. If the config changes, snakemake and 'generate' write the unit files again.
+    """
+    from cnnpref.results import packing
+
+    plan = read_plan(config)
+    for name in _layers(plan, layer):
+        path = plan.path(LAYER, name)
+        count = packing.pack(path, plan.select(name))
+        told = f"{count:,} unit file{'s' if count != 1 else ''} packed"
+        click.echo(f"{path}: {told}, {size(path.stat().st_size)}", err=True)
 
 
 @click.command()

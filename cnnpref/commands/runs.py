@@ -17,7 +17,9 @@ from cnnpref.planning.plan import Plan
 from cnnpref.planning.selection import format_ranges
 from cnnpref.results.check import Fault, State, check_run
 from cnnpref.results.clean import delete, find_unused
+from cnnpref.results.layer_file import packed_units
 
+_SLOW = "jobs are as short as a CPU's: for GPUs write 'speed: 100' into the config"
 NAMED = 5  # files of a folder with the same kind of fault that are named
 
 
@@ -35,7 +37,7 @@ def plan(config: str, quick: bool, jobs: int, device: str, threads: int) -> None
     written or fetched: weights that are not on this machine yet are replaced by random ones.
     """
     wanted = read_plan(config)
-    shares = outlook(wanted)
+    shares = outlook(wanted, packed_units)
     times = None if quick else _measure(wanted, shares, device, threads)
     click.echo(table(shares, times, jobs))
     click.echo("\n".join([summary(wanted, shares), *beside(wanted)]))
@@ -49,6 +51,8 @@ def _measure(wanted: Plan, shares: list[Share], device: str, threads: int) -> li
     times, absent = measure(wanted, shares, place)
     about = f"; random weights: {' and '.join(absent)}, not fetched yet" if absent else ""
     click.echo(f"timed on {place}{about}", err=True)
+    if place.type != "cpu" and wanted.config["speed"] == 1:
+        click.echo(_SLOW, err=True)
     return times
 
 

@@ -5,7 +5,9 @@ from __future__ import annotations
 import logging
 import sys
 from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict
+from functools import partial
 from importlib.metadata import version
 from time import perf_counter
 from typing import Any
@@ -27,6 +29,8 @@ from cnnpref.results.unit_file import UnitResult, check_unit, write_unit
 from cnnpref.status import Status
 
 log = logging.getLogger("cnnpref")
+
+WRITERS = 4  # threads that write a portion of units while the next one is computed
 
 
 def run_batch(batch: Batch, nets: Nets, attempt: int = 1) -> list[str]:
@@ -51,14 +55,18 @@ def run_batch(batch: Batch, nets: Nets, attempt: int = 1) -> list[str]:
         return []
     _ = nets.net  # a net that cannot be read leaves no folder behind
     try_writing(series.folder)
-    failures = []
-    for portion, solution, seconds in _solutions(nets, series, units, attempt):
-        common = _common_attributes(series, nets, seconds / len(portion))
-        results = (
-            _result(solution, row, {**common, **_unit_attributes(series, unit)})
-            for row, unit in enumerate(portion)
-        )
-        failures += [line for result in results if (line := _write(series, result))]
+    failures: list[str] = []
+    written: Iterator[str | None] = iter(())
+    with ThreadPoolExecutor(WRITERS) as writers:
+        for portion, solution, seconds in _solutions(nets, series, units, attempt):
+            failures += filter(None, written)  # waits for the portion before
+            common = _common_attributes(series, nets, seconds / len(portion))
+            results = (
+                _result(solution, row, {**common, **_unit_attributes(series, unit)})
+                for row, unit in enumerate(portion)
+            )
+            written = writers.map(partial(_write, series), results)
+        failures += filter(None, written)
     return failures
 
 

@@ -14,6 +14,7 @@ from cnnpref.ascent.task import Moment
 from cnnpref.jobs.nets import Nets
 from cnnpref.maximisation import maximise
 from cnnpref.nets import Net, without_fetching
+from cnnpref.planning.batches import batch_size
 from cnnpref.planning.estimate import evaluation_seconds, evaluations
 from cnnpref.planning.outlook import Share, Time
 from cnnpref.planning.plan import Plan
@@ -76,7 +77,7 @@ def _unit_seconds(plan: Plan, series: Series, nets: Nets) -> float | None:
 
     They are not where a look at the shapes says that timing them takes longer than `LIMIT`.
     """
-    batch = min(plan.config["batch"], len(series.units))
+    batch = min(batch_size(plan, series), len(series.units))
     if nets.net.device.type != "cpu":
         return _time_evaluation(series, nets, batch) / batch
     each = evaluation_seconds(plan, series)

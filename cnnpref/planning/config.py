@@ -34,7 +34,8 @@ BLOB_KEYS = ("input", "output")  # of the section `generator`
 DEFAULTS: Config = {
     "results": "results",
     "methods": ["spectral"],
-    "batch": 128,
+    "batch": "auto",
+    "speed": 1,
     "seed": 0,
     "seeds": 1,
     "options": {},
@@ -77,7 +78,8 @@ def resolve_config(raw: Mapping[str, Any], name: str) -> Config:
     if "methods" not in raw:
         _require_default_methods(config)
     for key in ("batch", "seed", "seeds", "keep_frames"):
-        config[key] = int(config[key])  # 64.0 is a whole number too
+        if config[key] != "auto":
+            config[key] = int(config[key])  # 64.0 is a whole number too
     config["results"] = _expand("results", config["results"])
     _expand_labels("", config)
     for layer, settings in ({} if config["layers"] == "all" else config["layers"]).items():

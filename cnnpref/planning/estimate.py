@@ -21,6 +21,11 @@ START = 300  # seconds until a job computes, on a busy file system
 PACE = 2e10  # floating point operations per second of one CPU core; a GPU is much faster
 FLOAT = 4  # bytes
 
+# A unit usually takes an eighth of that or less: AlexNet's fc8 1/2.7 by gd, 1/7 by dgn_gd, 1/9 and
+# 1/10 by lbfgs and dgn_lbfgs; those of convolutions see a part of the image, and take 1/6 to 1/60.
+_USUAL = 8
+_WRITE = 0.03  # seconds to compress and to write the file of a unit, on any device
+
 # Bytes per value of a layer: it, its gradient, and what is made on the way. The estimate of a unit
 # is 1.2 to 4 times what units took on a CPU: least for AlexNet's conv2, whose LRN makes much on the
 # way, most for SqueezeNet's conv10, where not all values are kept.
@@ -36,8 +41,12 @@ _READ = 0.2  # seconds to read and to scale an image of a few megapixels
 
 
 def unit_bytes(plan: Plan, series: Series) -> int:
-    """The size of a unit file of a series, about: two images, the trace, the latent vector."""
-    numbers = 2 * prod(plan.nets["net"].input_shape) + evaluations(series)
+    """The size of a unit file of a series, about: an image, the trace, the latent vector.
+
+    The best image is mostly the last one, and compression pays for those that are not: 0.01 (lbfgs,
+    a small field) to 0.9 (gd) and 1.4 images (dgn_gd) were stored, on average, for the two.
+    """
+    numbers = prod(plan.nets["net"].input_shape) + evaluations(series)
     if series.how.needs_generator:
         numbers += prod(plan.nets["generator"].input_shape)
     frames = series.keep_frames * prod(plan.nets["net"].input_shape)  # of bytes
@@ -81,9 +90,19 @@ def unit_memory(
 
 
 def runtime_minutes(plan: Plan, batch: Batch) -> int:
-    """What to reserve for the job of a batch on one CPU core, in minutes."""
-    each = evaluations(batch.series) * evaluation_seconds(plan, batch.series)
+    """What to reserve for the job of a batch on the device that the config says, in minutes."""
+    each = _computing_seconds(plan, batch.series) + _WRITE
     return _round_up((START + len(batch.units) * each) / 60, 10)
+
+
+def usual_seconds(plan: Plan, series: Series) -> float:
+    """What a unit usually takes on the device that the config says, its file included."""
+    return _computing_seconds(plan, series) / _USUAL + _WRITE
+
+
+def _computing_seconds(plan: Plan, series: Series) -> float:
+    each = evaluations(series) * evaluation_seconds(plan, series)
+    return each / float(plan.config["speed"])
 
 
 def evaluation_seconds(plan: Plan, series: Series) -> float:

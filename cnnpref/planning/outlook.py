@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from cnnpref.planning.batches import split
 from cnnpref.planning.estimate import memory_mb, reference_seconds, score_seconds, unit_bytes
-from cnnpref.planning.files import SCORES, SHARD
+from cnnpref.planning.files import LAYER, SCORES, SHARD
 from cnnpref.planning.plan import Plan
 from cnnpref.planning.series import Batch, Series
 
 _HEADINGS = ("layer", "method", "units", "there", "jobs", "disk", "memory", "s/unit", "time")
-COPIES = 2  # of an image on disk: in its unit file and in its layer file
+COPIES = 2  # of an image on disk, until it is packed: in its unit file and in its layer file
 
 
 @dataclass(frozen=True)
@@ -59,15 +60,20 @@ class Time:
         return self.unit * len(share.missing) + self.job * share.jobs
 
 
-def outlook(plan: Plan) -> list[Share]:
+Packed = Callable[[Path, str], Collection[int]]
+"""Tells the units of the series of a digest whose files a layer file stands for."""
+
+
+def outlook(plan: Plan, packed: Packed) -> list[Share]:
     """The share of every series of a plan."""
-    return [_share(plan, series) for series in plan.series]
+    return [_share(plan, series, packed) for series in plan.series]
 
 
-def _share(plan: Plan, series: Series) -> Share:
-    there = _names(series.folder)
-    missing = {unit for unit in series.units if series.path(unit).name not in there}
-    batches = Batch(series, series.units).split(plan.config["batch"])
+def _share(plan: Plan, series: Series, packed: Packed) -> Share:
+    there, kept = _names(series.folder), packed(plan.path(LAYER, series.layer), series.digest)
+    lacking = {unit for unit in series.units if series.path(unit).name not in there}
+    missing = lacking.difference(kept)
+    batches = split(plan, Batch(series, series.units))
     jobs = sum(not missing.isdisjoint(batch.units) for batch in batches)
     disk = COPIES * len(series.units) * unit_bytes(plan, series)
     return Share(series, tuple(sorted(missing)), jobs, disk, memory_mb(plan, batches[0]))
@@ -138,7 +144,7 @@ def summary(plan: Plan, shares: Sequence[Share]) -> str:
     return (
         f"{plan.folder}: layers {len(plan.layers)}, methods {len(plan.names)}, unit files"
         f" {units:,} ({_there(shares):,} there), jobs to compute the others {_jobs(shares):,},"
-        f" disk {size(disk)} in all"
+        f" disk {size(disk)} in all, {size(disk / COPIES)} packed"
     )
 
 

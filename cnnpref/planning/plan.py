@@ -18,7 +18,7 @@ from cnnpref.planning.labels import layer_labels
 from cnnpref.planning.references import References, plan_references
 from cnnpref.planning.scoring import Scored, Scoring, plan_scoring
 from cnnpref.planning.selection import MOST, select_units
-from cnnpref.planning.series import Batch, Origin, Series, escape
+from cnnpref.planning.series import Origin, Series, escape
 from cnnpref.planning.sheets import SheetOptions, page_mark
 from cnnpref.unit_map import no_layer
 
@@ -87,12 +87,6 @@ class Plan:
             for each in self.series
             if layer in (None, each.layer) and method in (None, each.name)
         ]
-
-    def batches(self) -> list[Batch]:
-        """The units of all series in batches of the config's size."""
-        size = self.config["batch"]
-        wholes = [Batch(series, series.units) for series in self.series]
-        return [batch for whole in wholes for batch in whole.split(size)]
 
     def files(self) -> Iterator[File]:
         """Every file of the run, each after those that it is made of."""

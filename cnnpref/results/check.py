@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
@@ -26,7 +26,7 @@ from cnnpref.planning.files import (
 )
 from cnnpref.planning.plan import Plan
 from cnnpref.planning.series import Series
-from cnnpref.results.layer_file import open_layer
+from cnnpref.results.layer_file import open_layer, packed_units
 from cnnpref.results.reference_file import (
     NATURE_FORMAT,
     REFERENCE_FORMAT,
@@ -61,11 +61,22 @@ class Fault:
 
 def check_run(plan: Plan) -> Iterator[Fault]:
     """What is wrong with the files of a run."""
+    packed = {
+        each.digest: packed_units(plan.path(LAYER, each.layer), each.digest) for each in plan.series
+    }
     for file in plan.files():
         if not file.path.exists():
-            yield Fault(State.MISSING, file)
+            if not _is_packed(file, packed):
+                yield Fault(State.MISSING, file)
         elif found := _content_fault(plan, file) or _age_fault(file):
             yield Fault(found[0], file, found[1])
+
+
+def _is_packed(file: File, packed: Mapping[str, Collection[int]]) -> bool:
+    """Whether it is a unit file that a layer file stands for."""
+    if file.kind != UNIT or not file.series:
+        return False
+    return int(file.path.stem) in packed[file.series.digest]
 
 
 def is_collected(path: Path, series: Sequence[Series]) -> bool:

@@ -9,7 +9,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from cnnpref.errors import UserError
+from cnnpref.atomic import remove
 from cnnpref.planning.files import KINDS, RULES
 from cnnpref.planning.plan import Plan
 
@@ -59,13 +59,8 @@ def delete(found: Iterable[Unused]) -> None:
         UserError: the operating system refused.
     """
     for unused in found:
-        try:
-            for path in unused.files:
-                path.unlink(missing_ok=True)
-        except OSError as error:
-            raise UserError(
-                f"cannot delete {error.filename}: {error.strerror}; fix that and run it again"
-            ) from None
+        for path in unused.files:
+            remove(path)
         _remove_empty(unused.folder)
 
 

@@ -12,6 +12,7 @@ from cnnpref.planning.plan import Plan
 from cnnpref.planning.selection import format_ranges
 from cnnpref.planning.series import Series
 from cnnpref.results.check import has_other_labels, is_collected
+from cnnpref.results.packing import unpack
 from cnnpref.results.unit_file import check_unit
 
 
@@ -20,11 +21,13 @@ def discard_damaged(plan: Plan) -> list[str]:
 
     A layer file of exactly these units shows that older unit files were whole when it was made of
     them. A layer file with other labels than the config's is deleted too, to be made again of the
-    same unit files. Files that the operating system does not let this process read or delete stay.
+    same unit files. A packed layer file that is not what the config asks for becomes unit files
+    again, so that nothing is lost or computed twice. Files that the operating system does not let
+    this process read or delete stay.
 
     Returns:
-        Warnings: a line for each series that had damaged files, or one line if the run's folder
-        cannot be written.
+        What was done: a line for each series that had damaged files and for each layer file that
+        was unpacked, or one line if the run's folder cannot be written.
     """
     if not _is_writable(plan.folder):
         return [
@@ -41,8 +44,11 @@ def _is_writable(folder: Path) -> bool:
 
 def _discard_of_layer(plan: Plan, layer: str) -> Iterator[str]:
     series, data = plan.select(layer), plan.path(LAYER, layer)
+    is_right = is_collected(data, series)
+    if not is_right and (unpacked := unpack(data, plan.folder)):
+        yield f"{data}: not what the config asks for; its {unpacked:,} unit files are there again"
     relabelled = has_other_labels(data, series)
-    made = data.stat().st_mtime_ns if relabelled or is_collected(data, series) else 0
+    made = data.stat().st_mtime_ns if relabelled or is_right else 0
     for each in series:
         if reasons := dict(_discard(each, made)):
             count = f"{len(reasons):,} damaged unit file{'s' if len(reasons) > 1 else ''}"

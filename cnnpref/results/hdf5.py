@@ -4,19 +4,27 @@ from __future__ import annotations
 
 import json
 import os
+import zlib
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from math import prod
 from pathlib import Path
 from typing import Any
 
 import h5py
 import numpy as np
+import numpy.typing as npt
 
 from cnnpref.atomic import PatientFile
+from cnnpref.geometry import Shape
 
 FORMAT_VERSION = 1
 FORMAT = ("format", "format_version")
 JSON = ("options", "versions", "sha256", "attempts_status")
+
+# What every HDF5 library reads. Level 1 takes gd's images to 56 %; 9 to 54 %, in twice the time.
+COMPRESSION: dict[str, Any] = {"compression": "gzip", "compression_opts": 1, "shuffle": True}
+_SMALL = 4096  # bytes: of a smaller array the index of its chunk takes what compression saves
 
 
 @contextmanager
@@ -46,6 +54,75 @@ def reason_of(error: Exception) -> str:
         return "missing"
     errno = getattr(error, "errno", None)
     return os.strerror(errno) if errno else "truncated, damaged or not HDF5"
+
+
+def write_array(file: h5py.Group, name: str, array: npt.NDArray[np.generic]) -> None:
+    """Write an array: into one compressed chunk, unless it is small."""
+    if array.nbytes < _SMALL:
+        file[name] = array
+        return
+    shape, kind = array.shape, array.dtype
+    data = file.create_dataset(name, shape, kind, chunks=shape, **COMPRESSION)
+    data.id.write_direct_chunk((0,) * array.ndim, _compressed(array))
+
+
+def _compressed(array: npt.NDArray[np.generic]) -> bytes:
+    """What HDF5's filters make of an array; unlike them, it lets other threads work meanwhile.
+
+    All first bytes of the numbers come first, then all second ones ...
+    """
+    planes = np.frombuffer(array.tobytes(), np.uint8).reshape(-1, array.itemsize).T
+    return zlib.compress(planes.tobytes(), COMPRESSION["compression_opts"])
+
+
+def put(
+    group: h5py.Group, name: str, index: int, one: h5py.Dataset | npt.NDArray[np.generic]
+) -> None:
+    """Write an array into a row of a dataset that grows, (n, ...): a compressed chunk for each row.
+
+    An array that lies in such a chunk is not compressed anew.
+    """
+    if name not in group:
+        limits = {"shape": (0, *one.shape), "maxshape": (None, *one.shape)}
+        group.create_dataset(name, dtype=one.dtype, chunks=(1, *one.shape), **limits, **COMPRESSION)
+    rows = group[name]
+    rows.resize(max(len(rows), index + 1), axis=0)
+    if isinstance(one, h5py.Dataset) and _is_such_a_chunk(one):
+        mask, chunk = one.id.read_direct_chunk((0,) * one.ndim)
+        rows.id.write_direct_chunk((index, *(0,) * one.ndim), chunk, mask)
+    else:
+        rows[index] = one[()]
+
+
+def _is_such_a_chunk(data: h5py.Dataset) -> bool:
+    filters = data.id.get_create_plist()
+    used = [filters.get_filter(number)[0] for number in range(filters.get_nfilters())]
+    return data.chunks == data.shape and used == [h5py.h5z.FILTER_SHUFFLE, h5py.h5z.FILTER_DEFLATE]
+
+
+def storage_fault(data: h5py.Dataset) -> str | None:
+    """Why a dataset does not hold all of its values itself; None if it does.
+
+    Where a value is in another file, or was never written, HDF5 reads 0: a black picture.
+    """
+    if data.is_virtual or data.external:
+        return f"{data.name} lies in another file"
+    if data.chunks is None:
+        unwritten = data.id.get_storage_size() < data.nbytes
+    else:
+        unwritten = data.id.get_num_chunks() < _chunks(data.shape, data.chunks)
+    return f"{data.name} is not complete" if unwritten else None
+
+
+def _chunks(shape: Shape, chunk: Shape) -> int:
+    return prod(-(-size // step) for size, step in zip(shape, chunk, strict=True))
+
+
+def same_bits(one: npt.NDArray[np.generic], other: npt.NDArray[np.generic]) -> bool:
+    """Whether two arrays are equal, not-a-numbers and signs of zeros included."""
+    return (
+        one.shape == other.shape and one.dtype == other.dtype and one.tobytes() == other.tobytes()
+    )
 
 
 def write_attributes(node: h5py.Group, attributes: Mapping[str, Any]) -> None:

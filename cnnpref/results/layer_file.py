@@ -2,40 +2,38 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import h5py
 import numpy as np
 import numpy.typing as npt
 
-from cnnpref.atomic import PatientFile, replacing
 from cnnpref.errors import UserError
 from cnnpref.geometry import Box
 from cnnpref.input_space import Array
 from cnnpref.methods import METHODS
-from cnnpref.planning.series import Series
 from cnnpref.results.hdf5 import (
-    create,
-    decode,
+    JSON,
     format_fault,
     open_file,
-    plain,
+    put,
     read_attributes,
     reason_of,
-    write_attributes,
+    storage_fault,
 )
-from cnnpref.results.unit_file import ARRAYS, LATER, demand_unit, read_unit
+from cnnpref.results.unit_file import ARRAYS, LATER, UnitResult
 from cnnpref.status import Status
 
 LAYER_FORMAT = "cnnpref layer"
-_COMMON = (  # to a series
-    *("net", "sha256", "layer", "position", "sign", "method", "options", "digest"),
-)
-_ROW = ("unit", "score", "score_best", "seed", "status", "attempts", "receptive_field")
-_UNEQUAL = ("activation", "frames", "frame_step")  # of which units have different numbers
+APART = "image_best_apart"  # the rows of `image_best` that are not those of `image`
+ABOUT = "about"  # in packed files: what unit files say beside the tables
+FRAMES = ("frames", "frame_step")  # of all units, one after the other: in packed files
+FRAME_COUNT = "frame_count"
 
 
 @dataclass(frozen=True)
@@ -51,31 +49,6 @@ class Row:
     receptive_field: Box
     activation: Array
     label: str = ""
-
-
-def collect(path: Path, series: Sequence[Series]) -> None:
-    """Stack the unit files of a layer into one file, with a group for each series, by its name.
-
-    A group of U units whose longest trace has T values holds `unit`, `status`, `score`,
-    `score_best`, `seed`, `attempts`, `evaluations` (U,), `receptive_field` (U, 4), `activation`
-    (U, T) padded with NaN, `image` and `image_best` (U, H, W, C); `latent` (U, ...) and
-    `importance` (U, H, W) if the method has them; `label` (U,), texts, if the layer has labels:
-    those of the series.
-
-    Raises:
-        UserError: a unit file is missing or invalid, or the operating system refused to write.
-    """
-    rows = [[_read_row(path, each.digest) for path in each.paths()] for each in series]
-    with replacing(path) as temporary, create(temporary, LAYER_FORMAT) as (file, output):
-        for each, units in zip(series, rows, strict=True):
-            group = file.create_group(each.name)
-            attributes = read_unit(each.path(each.units[0])).attributes
-            write_attributes(group, {name: attributes[name] for name in _COMMON})
-            _write_table(group, units)
-            if each.labels:
-                labels = [each.label(unit) for unit in each.units]
-                group.create_dataset("label", data=labels, dtype=h5py.string_dtype())
-            _write_images(group, each.paths(), output)
 
 
 class MethodData:
@@ -101,9 +74,19 @@ class MethodData:
         return bool(self.attributes.get("sign", LATER["sign"]) < 0)
 
     @property
+    def is_packed(self) -> bool:
+        """Whether it holds all that the unit files hold, and stands for them."""
+        return ABOUT in self._group
+
+    @property
     def has_importance(self) -> bool:
         """Whether it was recorded how much each pixel mattered."""
         return "importance" in self._group
+
+    def units(self) -> list[int]:
+        """Their numbers, in the order of the file."""
+        found: list[int] = self._group["unit"][()].tolist()
+        return found
 
     def rows(self) -> list[Row]:
         """The units in the order of the file, without their images."""
@@ -138,9 +121,36 @@ class MethodData:
 
     def copy(self, file: h5py.File) -> None:
         """Write all that there is of the method into another file: datasets and attributes."""
-        for name in self._group:
-            self._group.copy(name, file)
+        for name in (name for name in self._group if name != APART):
+            data = self._group[name]
+            if name == "image_best" and data == self._group["image"]:
+                file[name] = file["image"]  # another name of the same data, here too
+            elif data.is_virtual:
+                for index in range(len(data)):
+                    put(file, name, index, self.read(name, index))
+            else:
+                self._group.copy(name, file)
         file.attrs.update(self._group.attrs)
+
+    def unit(self, index: int) -> UnitResult:
+        """All that the file of the unit in that row held: of a packed layer file alone."""
+        about = json.loads(self._group[ABOUT].asstr()[index])
+        told = {name: _restored(name, value) for name, value in about["attributes"].items()}
+        arrays: dict[str, Any] = {
+            name: self._array(name, index, shape) for name, shape in about["arrays"].items()
+        }
+        return UnitResult(**arrays, attributes={**LATER, **self.attributes, **told})
+
+    def _array(self, name: str, index: int, shape: Sequence[int]) -> Array:
+        """An array of the unit in that row, which has that shape in its file."""
+        if name == "activation":
+            return self.read(name, index)[: shape[0]]
+        if name not in FRAMES:
+            return self.read(name, index)
+        if not shape[0]:
+            return np.zeros(shape, ARRAYS[name])
+        first = self._group[FRAME_COUNT][:index].sum()
+        return np.asarray(self._group[name][first : first + shape[0]])
 
     def importance(self, index: int) -> npt.NDArray[np.uint8] | None:
         """How much each pixel of that image mattered, (H, W), 255 is most; None: not recorded."""
@@ -158,7 +168,7 @@ def open_layer(path: Path) -> Iterator[dict[str, MethodData]]:
     """
     try:
         file = open_file(path)
-        fault = format_fault(file, LAYER_FORMAT)
+        fault = format_fault(file, LAYER_FORMAT) or _images_fault(file)
     except (OSError, RuntimeError) as error:
         fault = reason_of(error)
     if fault:
@@ -167,31 +177,35 @@ def open_layer(path: Path) -> Iterator[dict[str, MethodData]]:
         yield {name: MethodData(group) for name, group in file.items()}
 
 
-def _read_row(path: Path, digest: str) -> Row:
-    demand_unit(path, digest)
-    with open_file(path) as file:
-        attributes = {**LATER, **file.attrs}
-        told = {name: decode(name, attributes[name]) for name in _ROW}
-        told["status"] = Status(told["status"])
-        return Row(**told, activation=file["activation"][()])
+def packed_units(path: Path, digest: str) -> set[int]:
+    """The units of a series whose files a layer file stands for; none if it is not packed.
+
+    Args:
+        path: of the layer file, which need not be there.
+        digest: of the series.
+    """
+    try:
+        with open_layer(path) as methods:
+            found = [data for data in methods.values() if data.is_packed]
+            mine = [data for data in found if data.attributes["digest"] == digest]
+            return {unit for data in mine for unit in data.units()}
+    except UserError:
+        return set()
 
 
-def _write_table(group: h5py.Group, rows: Sequence[Row]) -> None:
-    for name in _ROW:
-        group[name] = [plain(getattr(row, name)) for row in rows]
-    group["evaluations"] = counts = [len(row.activation) for row in rows]
-    traces = np.full((len(rows), max(counts)), np.nan, np.float32)
-    for trace, row in zip(traces, rows, strict=True):
-        trace[: len(row.activation)] = row.activation
-    group["activation"] = traces
+def _images_fault(file: h5py.File) -> str | None:
+    """Why images would be read as black ones; None if all of them are in the file."""
+    found = (group.get(name) for group in file.values() for name in ("image", "image_best"))
+    faults = (_image_fault(data) for data in found if isinstance(data, h5py.Dataset))
+    return next(filter(None, faults), None)
 
 
-def _write_images(group: h5py.Group, paths: Sequence[Path], output: PatientFile) -> None:
-    for index, path in enumerate(paths):
-        if output.error:  # the rest would fill memory
-            raise output.error
-        with open_file(path) as unit:
-            for name in (n for n in ARRAYS if n in unit and n not in _UNEQUAL):
-                one = unit[name][()]
-                size, chunk = (len(paths), *one.shape), (1, *one.shape)
-                group.require_dataset(name, size, one.dtype, chunks=chunk)[index] = one
+def _image_fault(data: h5py.Dataset) -> str | None:
+    if data.is_virtual and all(source.file_name == "." for source in data.virtual_sources()):
+        return None  # rows of this file
+    return storage_fault(data)
+
+
+def _restored(name: str, value: Any) -> Any:
+    """An attribute as unit files have it, from JSON, which has no tuples."""
+    return tuple(value) if isinstance(value, list) and name not in JSON else value

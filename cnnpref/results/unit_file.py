@@ -19,6 +19,9 @@ from cnnpref.results.hdf5 import (
     open_file,
     read_attributes,
     reason_of,
+    same_bits,
+    storage_fault,
+    write_array,
     write_attributes,
 )
 
@@ -80,8 +83,12 @@ def write_unit(path: Path, result: UnitResult) -> None:
     with replacing(path) as temporary, create(temporary, UNIT_FORMAT) as (file, _):
         write_attributes(file, result.attributes)
         for name, kind in ARRAYS.items():
-            if (array := getattr(result, name)) is not None:
-                file[name] = np.asarray(array, kind)
+            if (given := getattr(result, name)) is not None:
+                array = np.asarray(given, kind)
+                if name == "image_best" and same_bits(array, np.asarray(result.image, kind)):
+                    file[name] = file["image"]  # another name of the same data
+                else:
+                    write_array(file, name, array)
 
 
 def read_unit(path: Path) -> UnitResult:
@@ -119,6 +126,8 @@ def _dataset_fault(file: h5py.File) -> str | None:
             return f"no dataset /{name}"
         if data.dtype != ARRAYS[name]:
             return f"/{name} is {data.dtype}, not {ARRAYS[name].__name__}"
+        if fault := storage_fault(data):
+            return fault
     image, best, trace = (found[name].shape for name in REQUIRED)
     if len(image) != 3 or best != image or len(trace) != 1:
         return f"shapes {image}, {best} and {trace}, not (H, W, C) twice and (T,)"

@@ -21,6 +21,7 @@ from cnnpref.jobs.job import run_batch
 from cnnpref.jobs.nets import Nets
 from cnnpref.nets import describe
 from cnnpref.nets.kernels import find_device
+from cnnpref.planning.batches import batches
 from cnnpref.planning.config import Config, resolve_config
 from cnnpref.planning.plan import make_plan
 from cnnpref.results.unit_file import read_unit
@@ -130,13 +131,13 @@ def test_a_run_with_references_uses_their_statistics_and_says_so(
     assert gd.digest == same.digest
     assert spectral.digest != plain.digest
     assert own.references
-    batch, cpu = own.batches()[0], find_device("cpu")
+    batch, cpu = batches(own)[0], find_device("cpu")
     assert "nature.h5: missing" in refusal(run_batch, batch, Nets(mine, cpu))
     succeed("nature", other)
     assert "is of other images" in refusal(run_batch, batch, Nets(mine, cpu))
     succeed("nature", mine)
     nets = Nets(mine, cpu)
-    for each in (*own.batches(), *built_in.batches()):
+    for each in (*batches(own), *batches(built_in)):
         assert run_batch(each, nets) == []
     found = read_unit(spectral.path(1))
     assert found.attributes["statistics"] == own.references.digest

@@ -24,8 +24,6 @@ from time import perf_counter, time
 import yaml
 from small_nets import write_net
 
-from cnnpref.planning.config import DEFAULTS
-
 SNAKEFILE = Path(__file__).parents[2] / "workflow" / "Snakefile"
 ALEXNET = {
     "conv1": 96,
@@ -151,7 +149,7 @@ def arguments() -> Namespace:
     add = parser.add_argument
     add("--part", type=int, default=1, help="of each layer's units one of so many")
     add("--cores", type=int, default=2, help="for snakemake")
-    add("--batch", type=int, default=DEFAULTS["batch"], help="units per job")
+    add("--batch", type=int, default=128, help="units per job")
     return parser.parse_args()
 
 

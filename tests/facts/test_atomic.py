@@ -106,7 +106,7 @@ def test_a_full_disk_is_told_wherever_it_strikes(tmp_path: Path) -> None:
         from pathlib import Path
         from cnnpref.errors import UserError
         from layers import series_of
-        from cnnpref.results.layer_file import collect
+        from cnnpref.results.collecting import collect
         from cnnpref.results.unit_file import read_unit, write_unit
 
         layer = Path("layer.h5")
@@ -132,7 +132,7 @@ def test_a_full_disk_is_told_wherever_it_strikes(tmp_path: Path) -> None:
         cwd=tmp_path,
         capture_output=True,
         text=True,
-        env={**os.environ, "PYTHONPATH": str(ROOT / "tests" / "helpers")},
+        env={**os.environ, "PYTHONPATH": os.pathsep.join([str(ROOT), str(ROOT / "tests/helpers")])},
     )
     assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
     assert files(tmp_path) == before

@@ -22,7 +22,7 @@ from cnnpref.methods import METHODS
 from cnnpref.planning.files import ALIKE, LAYER, LAYER_SHEET, METHOD_SHEET, REFERENCE, SCORES, UNITS
 from cnnpref.planning.plan import Plan
 from cnnpref.planning.series import Series, escape
-from cnnpref.results.layer_file import collect
+from cnnpref.results.collecting import collect
 from cnnpref.results.score_file import ALIKE as ALIKE_COLUMNS
 from cnnpref.results.score_file import as_table, write_table
 from cnnpref.results.unit_file import UnitResult, write_unit

@@ -18,7 +18,7 @@ from cnnpref.methods import GdOptions
 from cnnpref.planning.files import LAYER, LAYER_SHEET, METHOD_SHEET, UNITS
 from cnnpref.planning.plan import Plan
 from cnnpref.planning.series import Series, escape
-from cnnpref.results.layer_file import collect
+from cnnpref.results.collecting import collect
 from cnnpref.results.unit_file import UnitResult, write_unit
 from cnnpref.show.sheet import draw_sheet
 

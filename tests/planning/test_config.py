@@ -40,7 +40,7 @@ from cnnpref.planning.plan import make_plan
             {"net": {"prototxt": "x", "caffemodel": "y", "mean": []}},
             "net.mean: got []; allowed: a num",
         ),
-        ({"batch": 0}, "batch: got 0; allowed: a whole number"),
+        ({"batch": 0}, "batch: got 0; allowed: 'auto', or a whole number"),
         ({"batch": "many"}, "batch: got 'many'; allowed"),
         ({"seed": -1}, "seed: got -1"),
         ({"run": "../up"}, "run: got '../up'; allowed: a name"),

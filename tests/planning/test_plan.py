@@ -15,6 +15,7 @@ from planning import BASE, NET, description, message, plan
 
 from cnnpref.errors import UserError
 from cnnpref.methods import resolve
+from cnnpref.planning.batches import batches
 from cnnpref.planning.config import resolve_config
 from cnnpref.planning.files import GENERATE, INDEX, LAYER, METHOD_SHEET
 from cnnpref.planning.plan import make_plan
@@ -90,7 +91,7 @@ def test_more_units_than_anybody_can_handle_are_refused_before_they_are_counted_
         assert "a run has at most 10,000,000 unit files: choose some" in message(
             wide, layers={"fc": {"units": spec}}
         )
-    assert plan(wide, layers={"fc": {"units": "2147483640-2147483646"}}).batches()
+    assert batches(plan(wide, layers={"fc": {"units": "2147483640-2147483646"}}))
     assert "seeds: got 2147483647; allowed: a whole number" in message(seeds=2_147_483_647)
     many = {"layers": {"fc": {"units": "0-9999"}}, "seeds": 1001, "methods": ["gd", "lbfgs"]}
     assert message(wide, **many) == (
@@ -175,7 +176,7 @@ def test_a_generator_matters_to_the_methods_that_use_it() -> None:
 
 def test_whole_numbers_may_be_written_with_a_point() -> None:
     made = plan(batch=8.0, seed=2.0, layers={"conv1": {"units": {"count": 8.0}}})
-    assert [len(batch.units) for batch in made.batches()] == [8]
+    assert [len(batch.units) for batch in batches(made)] == [8]
     assert made.series == plan(seed=2, layers={"conv1": {"units": {"count": 8}}}).series
 
 
@@ -210,12 +211,12 @@ def test_paths() -> None:
 @given(st.integers(1, 40))
 def test_batches_hold_every_unit_once(size: int) -> None:
     made = plan(layers={"conv1": {"units": {"every": 2}}, "fc6": {}}, batch=size)
-    batches = made.batches()
-    assert all(0 < len(batch.units) <= size for batch in batches)
-    assert len({batch.identifier for batch in batches}) == len(batches)
-    logs = {GENERATE.log.format(**batch.fields) for batch in batches}
-    assert len(logs) == len(batches)
-    paths = [path for batch in batches for path in batch.paths()]
+    found = batches(made)
+    assert all(0 < len(batch.units) <= size for batch in found)
+    assert len({batch.identifier for batch in found}) == len(found)
+    logs = {GENERATE.log.format(**batch.fields) for batch in found}
+    assert len(logs) == len(found)
+    paths = [path for batch in found for path in batch.paths()]
     assert paths == [path for series in made.series for path in series.paths()]
 
 
@@ -239,7 +240,7 @@ def test_select_names_what_the_config_has() -> None:
 def test_tens_of_thousands_of_units_expand() -> None:
     net = description({f"layer{i}": (1000, 3, 3) for i in range(42)})
     made = plan(net, layers="all", batch=64)
-    paths = [path for batch in made.batches() for path in batch.paths()]
+    paths = [path for batch in batches(made) for path in batch.paths()]
     assert len(set(paths)) == 42_000
 
 

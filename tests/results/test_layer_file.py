@@ -14,7 +14,8 @@ from hypothesis import strategies as st
 from layers import files, growth, series_of, unit_result, write_layer
 
 from cnnpref.errors import UserError
-from cnnpref.results.layer_file import collect, open_layer
+from cnnpref.results.collecting import collect
+from cnnpref.results.layer_file import open_layer
 from cnnpref.results.unit_file import write_unit
 
 

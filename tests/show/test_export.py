@@ -111,20 +111,24 @@ def test_scores_stand_in_the_table(made: Made) -> None:
 
 def test_the_readme_reads_the_files(made: Made) -> None:
     """Its examples run; its tables name what the files have, and nothing else."""
-    _, plan = made
+    project, plan = made
     text = (ROOT / "results" / "README.md").read_text()
     unit, layer = (part.partition("## Reading")[0] for part in text.split("\n## ")[1:3])
     with h5py.File(plan.series[0].path(0)) as file:
         assert set(named(unit)) - OPTIONAL == {*file, *file.attrs} - OPTIONAL - FORMAT
         kinds = {name: data.dtype.name for name, data in file.items()}
     with h5py.File(plan.path(LAYER, "conv1")) as file:
-        assert set(named(layer)) - OPTIONAL == set(file["gd"])
+        plain, _, packed = layer.partition("### Packed")
+        assert set(named(plain)) - OPTIONAL == set(file["gd"]) - OPTIONAL
         kinds |= {name: data.dtype.name for name, data in file["gd"].items()}
     tables = text.partition("\n## Scores")[0].splitlines()
     for line in (line for line in tables if line.startswith("| `") and "float" in line):
         for name in set(named(line)) - OPTIONAL:
             assert f"| {kinds[name]} |" in line
     path = plan.path(LAYER, "conv1").resolve()
+    succeed("pack", project.config)
+    with h5py.File(path) as file:
+        assert {*named(plain), *named(packed)} - OPTIONAL == set(file["gd"]) - OPTIONAL
     for code in re.findall(r"```python\n(.*?)```", text, re.DOTALL):
         if "xarray" not in code or find_spec("xarray"):
             code = code.replace("results/shapes/layers/fc8.h5", str(path))
@@ -133,6 +137,7 @@ def test_the_readme_reads_the_files(made: Made) -> None:
 
 FORMAT = {"format", "format_version"}
 OPTIONAL = {"label", "latent", "importance", "frames", "frame_step", "attempts_status"}
+OPTIONAL |= {"image_best_apart", "frame_count"}
 
 
 def named(table: str) -> list[str]:

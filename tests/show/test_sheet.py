@@ -17,7 +17,7 @@ from scipy.ndimage import find_objects, label
 from cnnpref.errors import UserError
 from cnnpref.geometry import Box
 from cnnpref.planning.sheets import SheetOptions, page_mark
-from cnnpref.results.layer_file import collect
+from cnnpref.results.collecting import collect
 from cnnpref.results.unit_file import UnitResult
 from cnnpref.show.sheet import draw_sheet
 

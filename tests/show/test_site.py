@@ -26,7 +26,7 @@ from cnnpref.planning.files import (
     UNIT_PAGE,
 )
 from cnnpref.planning.plan import Plan
-from cnnpref.results.layer_file import collect
+from cnnpref.results.collecting import collect
 from cnnpref.results.unit_file import read_unit, write_unit
 from cnnpref.show.site.layer import write_layer
 from cnnpref.show.site.overview import write_overview

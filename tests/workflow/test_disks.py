@@ -93,6 +93,25 @@ def test_what_is_shown_on_a_read_only_disk(command: str, disk: Disk, config: Con
     assert "there and right" in call("check", config).output
 
 
+def test_packing_on_a_full_disk(disk: Disk, config: Config) -> None:
+    for command in ("generate", "collect"):
+        succeed(command, config)
+    disk.fill()
+    before = everything()
+    assert f"cannot write results/mine/layers/conv1.h5: {FULL}" in fail("pack", config)
+    assert everything() == before
+    disk.make_room()
+    succeed("pack", config)
+    disk.fill()
+    packed = everything()
+    assert FULL in fail("generate", config)
+    assert packed.items() <= everything().items()
+    disk.make_room()
+    succeed("generate", config)
+    assert len(unit_files()) == 6
+    assert all(check_unit(path) is None for path in unit_files().values())
+
+
 @pytest.mark.workflow
 def test_a_run_on_a_full_disk_is_finished_by_the_next(disk: Disk, config: Config) -> None:
     project = Project(Path.cwd(), {**config, "batch": 2})

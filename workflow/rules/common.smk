@@ -11,6 +11,7 @@ from pathlib import Path
 from cnnpref.errors import UserError
 from cnnpref.nets import describe, published_weights
 from cnnpref.planning import files
+from cnnpref.planning.batches import batches
 from cnnpref.planning.config import resolve_config
 from cnnpref.planning.estimate import (
     memory_mb,
@@ -26,6 +27,7 @@ from cnnpref.planning.scoring import scoring_sections
 from cnnpref.planning.series import Batch, escape, unescape
 from cnnpref.planning.sheets import page_of
 from cnnpref.results.discard import discard_damaged
+from cnnpref.results.layer_file import packed_units
 
 try:
     settings = resolve_config(config, Path(["run", *workflow.configfiles][-1]).stem)
@@ -83,7 +85,7 @@ def lost_units():
     discard_damaged_files()
     return [
         str(share.series.path(unit))
-        for share in outlook(plan)
+        for share in outlook(plan, packed_units)
         if plan.path(files.LAYER, share.series.layer).exists()
         for unit in share.missing
     ]
@@ -119,8 +121,11 @@ def runs_jobs():
 @cache
 def discard_damaged_files():
     """Called before Snakemake looks which files exist; works once."""
-    for warning in discard_damaged(plan) if runs_jobs() else []:
-        print(warning, file=sys.stderr)
+    try:
+        warnings = discard_damaged(plan) if runs_jobs() else []
+    except UserError as error:
+        sys.exit(f"cnnpref: {error}")
+    print(*warnings, sep="\n", end="\n" if warnings else "", file=sys.stderr)
 
 
 def labels_of(layer, method, path):

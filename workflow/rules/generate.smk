@@ -34,7 +34,7 @@ if settings["batch"] == 1:
 
 else:
     # update() keeps existing unit files: the job makes only the missing ones.
-    for batch in plan.batches():
+    for batch in batches(plan):
 
         rule:
             name:

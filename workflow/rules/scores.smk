@@ -11,7 +11,7 @@ rule scores:
         table=below(files.SCORES.path),
         alike=below(files.ALIKE.path),
         # What a job that was killed had computed; update() needs a file system that all share.
-        part=update(part_of_scores) if settings["batch"] > 1 else part_of_scores,
+        part=update(part_of_scores) if settings["batch"] != 1 else part_of_scores,
     log:
         below(files.SCORE.log),
     conda:

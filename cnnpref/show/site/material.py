@@ -15,8 +15,9 @@ from cnnpref.geometry import Box
 from cnnpref.planning.files import ALIKE, LAYER, REFERENCE, SCORES
 from cnnpref.planning.plan import Plan
 from cnnpref.planning.series import Series
-from cnnpref.results.layer_file import Row, open_layer
+from cnnpref.results.layer_file import MethodData, Row, open_layer
 from cnnpref.results.scores import find_table
+from cnnpref.results.unit_file import UnitResult, read_unit
 from cnnpref.show.site.references import References, open_references
 
 if TYPE_CHECKING:
@@ -33,17 +34,25 @@ class Run:
 
     Attributes:
         rows: by unit.
+        data: its group of the open layer file.
         scores: by name, from the table of scores; `activation` and `gain` also without one.
     """
 
     series: Series
     rows: Mapping[int, Row]
+    data: MethodData
     scores: Mapping[str, Column]
 
     @property
     def name(self) -> str:
         """Of the series."""
         return self.series.name
+
+    def result(self, unit: int) -> UnitResult:
+        """All that is known of a unit: from its file, or the layer file that stands for it."""
+        if self.data.is_packed:
+            return self.data.unit(list(self.rows).index(unit))
+        return read_unit(self.series.path(unit))
 
     def failed(self) -> dict[int, str]:
         """The units without a picture, with their status."""
@@ -116,7 +125,7 @@ def open_material(plan: Plan, layer: str) -> Iterator[Material]:
                 )
             rows = {row.unit: row for row in found[each.name].rows()}
             columns = _columns(each, rows, scores, natural)
-            methods.setdefault(each.method, []).append(Run(each, rows, columns))
+            methods.setdefault(each.method, []).append(Run(each, rows, found[each.name], columns))
         first = found[series[0].name]
         yield Material(
             plan,

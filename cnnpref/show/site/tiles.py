@@ -8,12 +8,10 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-import h5py
 import numpy as np
 
 from cnnpref.planning.files import PNG, TILES
-from cnnpref.results.hdf5 import open_file
-from cnnpref.results.unit_file import UnitResult, read_unit
+from cnnpref.results.unit_file import UnitResult
 from cnnpref.show.site.material import Material, Run
 from cnnpref.show.site.pictures import (
     PLACES,
@@ -86,9 +84,9 @@ _Made = tuple[Pixels | None, str]  # a tile, none for a unit that failed, and it
 
 def _write_unit(store: Store, folder: Path, run: Run, unit: int, found: FactsOf) -> _Made:
     path, row = run.series.path(unit), run.rows[unit]
-    result = read_unit(path)
+    result = run.result(unit)
     pixels = shown(result.image, row.receptive_field, run.series.how.is_stretched)
-    frames = [] if row.status.failed else _write_frames(store, folder, run, unit)
+    frames = [] if row.status.failed else _write_frames(store, folder, run, unit, result)
     found[unit] = _facts(result, row.status.failed, frames)
     if row.status.failed:
         return None, ""
@@ -132,12 +130,11 @@ def _rules(place: int, number: int, tiles: Sequence[Pixels | None]) -> list[str]
     ]
 
 
-def _write_frames(store: Store, folder: Path, run: Run, unit: int) -> list[int]:
-    """Write the film of a unit whose file has frames; the steps of those on the strip."""
-    with open_file(run.series.path(unit)) as file:
-        if "frames" not in file or not len(file["frames"]):
-            return []
-        steps, frames = file["frame_step"][()].tolist(), _frames(file, run, unit)
+def _write_frames(store: Store, folder: Path, run: Run, unit: int, result: UnitResult) -> list[int]:
+    """Write the film of a unit that has frames; the steps of those on the strip."""
+    if result.frames is None or result.frame_step is None or not len(result.frames):
+        return []
+    steps, frames = result.frame_step.tolist(), _shown(result.frames, run, unit)
     chosen = np.linspace(0, len(steps) - 1, min(_MOST_FRAMES, len(steps))).round().astype(int)
     source = digest(frames.tobytes(), str(frames.shape))
     store.put(folder / FILM.format(unit), source, partial(film, list(frames)))
@@ -147,7 +144,7 @@ def _write_frames(store: Store, folder: Path, run: Run, unit: int) -> list[int]:
     return [steps[index] for index in chosen.tolist()]
 
 
-def _frames(file: h5py.File, run: Run, unit: int) -> Pixels:
+def _shown(frames: Pixels, run: Run, unit: int) -> Pixels:
     """(n, H, W, 3)."""
     stretched, box = run.series.how.is_stretched, run.rows[unit].receptive_field
-    return np.stack([shown(each.astype(np.float32), box, stretched) for each in file["frames"]])
+    return np.stack([shown(each.astype(np.float32), box, stretched) for each in frames])

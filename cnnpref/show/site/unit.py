@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from cnnpref.planning.files import PAGE, PNG, TILES, UNIT_PAGE
+from cnnpref.planning.files import LAYER, PAGE, PNG, TILES, UNIT_PAGE
 from cnnpref.show.site.alike import alike
 from cnnpref.show.site.charts import Traces, traces
 from cnnpref.show.site.material import Material, Run
@@ -35,6 +35,7 @@ class UnitPages:
         self._here = plan.path(UNIT_PAGE, layer, unit=0)  # as deep as any
         self._folders = {name: address(plan.path(TILES, layer, name), self._here) for name in facts}
         self._page = address(plan.path(PAGE, layer), self._here)
+        self._data = address(plan.path(LAYER, layer), self._here)
 
     def write(self, store: Store) -> None:
         """Write those that changed."""
@@ -182,12 +183,15 @@ class UnitPages:
     def _files(
         self, unit: int, columns: list[dict[str, Any]]
     ) -> list[tuple[str, list[tuple[str, str]]]]:
-        """The unit file and the full-size picture of each method."""
+        """The file with the numbers and the full-size picture, of each method."""
         found = []
         for method in (column["method"] for column in columns):
             run = self._material.firsts[method]
             path = run.series.path(unit)
-            links = [("unit file (HDF5)", address(path, self._here))]
+            if run.data.is_packed:
+                links = [("layer file (HDF5)", self._data)]
+            else:
+                links = [("unit file (HDF5)", address(path, self._here))]
             if not run.rows[unit].status.failed:
                 links.append(("full-size PNG", address(path.with_suffix(_PNG), self._here)))
             found.append((method if len(columns) > 1 else "", links))
