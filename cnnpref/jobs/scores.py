@@ -117,6 +117,15 @@ def score_layer(plan: Plan, layer: str, nets: ScoringNets) -> None:
     alike = _alike(nets.unit_weights(layer), series[0].units)
     write_table(plan.path(ALIKE, layer), as_table(alike, ALIKE_COLUMNS))
     write_table(plan.path(SCORES, layer), table)
+    _delete_parts_of_other_tables(plan.path(SCORES_PART, layer))
+
+
+def _delete_parts_of_other_tables(part: Path) -> None:
+    """Of the same layer: with other scores asked for again, one would pass for the table's."""
+    layer = part.stem.rpartition("-")[0]
+    for path in part.parent.glob("*.parquet"):
+        if path != part and path.stem.rpartition("-")[0] == layer:
+            path.unlink(missing_ok=True)
 
 
 def _check_units(plan: Plan, series: Series, data: MethodData | None) -> None:

@@ -183,14 +183,17 @@ def test_a_judge_and_nets_held_out_have_columns(run: Config, tiny_net: Path) -> 
     assert table.columns == list(columns(2))
 
 
-def test_files_of_other_settings_are_not_asked_for(run: Config) -> None:
+def test_other_scores_and_the_former_ones_again(run: Config) -> None:
     succeed("scores", run)
+    before = tables()
     former = set((FOLDER / "scores" / "parts").iterdir())
     other = {**run, "evaluate": [run["net"]]}
     succeed("scores", other)
-    assert "2 files" in call("clean", other).stdout
-    succeed("clean", other, "--yes")
+    assert "eval_0" in tables()["conv1"].columns
     assert not any(path.exists() for path in former)
+    assert call("check", run).exit_code != 0
+    succeed("scores", run)
+    assert all(table.equals(before[layer]) for layer, table in tables().items())
 
 
 def test_a_table_older_than_its_layer_is_made_again(run: Config) -> None:
