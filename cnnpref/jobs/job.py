@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict
 from functools import partial
@@ -30,7 +30,7 @@ from cnnpref.status import Status
 
 log = logging.getLogger("cnnpref")
 
-WRITERS = 4  # threads that write a portion of units while the next one is computed
+WRITERS = 4  # threads that write a portion of units while a GPU computes the next one
 
 
 def run_batch(batch: Batch, nets: Nets, attempt: int = 1) -> list[str]:
@@ -58,6 +58,8 @@ def run_batch(batch: Batch, nets: Nets, attempt: int = 1) -> list[str]:
     failures: list[str] = []
     written: Iterator[str | None] = iter(())
     with ThreadPoolExecutor(WRITERS) as writers:
+        # On a CPU writing would take the time from computing, and threads take memory.
+        each_of = _now if nets.net.device.type == "cpu" else writers.map
         for portion, solution, seconds in _solutions(nets, series, units, attempt):
             failures += filter(None, written)  # waits for the portion before
             common = _common_attributes(series, nets, seconds / len(portion))
@@ -65,9 +67,15 @@ def run_batch(batch: Batch, nets: Nets, attempt: int = 1) -> list[str]:
                 _result(solution, row, {**common, **_unit_attributes(series, unit)})
                 for row, unit in enumerate(portion)
             )
-            written = writers.map(partial(_write, series), results)
+            written = each_of(partial(_write, series), results)
         failures += filter(None, written)
     return failures
+
+
+def _now(
+    work: Callable[[UnitResult], str | None], results: Iterable[UnitResult]
+) -> Iterator[str | None]:
+    return iter([work(result) for result in results])
 
 
 def _solutions(
