@@ -28,7 +28,8 @@ _TILE = _mapping(unit=_COUNT, label=_TEXT, activation=_NUMBER, gain=_PERHAPS)
 _METHOD = _mapping(
     units=_COUNT,
     failed=_COUNT,
-    gain=_PERHAPS,
+    gain=_TEXT,
+    failures=_TEXT,
     seconds=_NUMBER,
     seeds=_COUNT,
     best={"type": "array", "items": _TILE, "maxItems": BEST},
@@ -39,7 +40,6 @@ _VALIDATOR = Draft202012Validator(
         net=_TEXT,
         units=_COUNT,
         failed=_COUNT,
-        failures=_TEXT,
         size=_numbers(2, 1),
         field=_numbers(4, 0),
         sees=_TEXT,
