@@ -1,11 +1,11 @@
-# make demo | test | quick | lint | docs | bench | screenshots: each sets up what it needs in .venv, once.
+# make demo | test | quick | fuzz | lint | docs | bench | screenshots: each sets up what it needs in .venv, once.
 # make dist | oldest | matrix: what is released, and other versions of what it stands on.
 PYTHON ?= python3
 CORES ?= 2
 VENV ?= .venv
 BIN := $(VENV)/bin
 
-.PHONY: demo test quick lint docs pictures dist oldest matrix bench screenshots clean
+.PHONY: demo test quick fuzz lint docs pictures dist oldest matrix bench screenshots clean
 
 demo: $(VENV)/.workflow
 	$(BIN)/snakemake --cores $(CORES)
@@ -16,6 +16,10 @@ test: $(VENV)/.test
 # The tests that neither run Snakemake nor take long: 2 minutes.
 quick: $(VENV)/.test
 	$(BIN)/pytest --numprocesses $(CORES) --dist loadfile -m 'not workflow and not slow'
+
+# make fuzz FUZZ='--minutes 60': changed inputs of every kind, others each time, for so long each.
+fuzz: $(VENV)/.test
+	OMP_NUM_THREADS=1 $(BIN)/python tests/fuzz/campaign.py $(FUZZ)
 
 lint: $(VENV)/.lint
 	$(BIN)/ruff check

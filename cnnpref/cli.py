@@ -11,17 +11,22 @@ import click
 
 from cnnpref.commands import export, look, make, nets, references, runs, scores, zoo
 from cnnpref.errors import UserError
+from cnnpref.interruption import InterruptedWork, ending_on_signals
 
 
 class _Cli(click.Group):
-    """Prints what the user can fix as one line."""
+    """Prints what the user can fix as one line, and that a signal came."""
 
     def invoke(self, ctx: click.Context) -> Any:
         try:
-            return super().invoke(ctx)
+            with ending_on_signals():
+                return super().invoke(ctx)
         except UserError as error:
             click.echo(f"cnnpref: {error}", err=True)
             ctx.exit(1)
+        except InterruptedWork as signal:
+            click.echo(f"cnnpref: {signal}", err=True)
+            ctx.exit(signal.code)
 
 
 @click.group(cls=_Cli, context_settings={"help_option_names": ["-h", "--help"]})

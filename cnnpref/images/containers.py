@@ -5,25 +5,35 @@ from __future__ import annotations
 import importlib
 import importlib.util
 import inspect
+import lzma
 import os
+import struct
 import sys
 import tarfile
 import zipfile
-from collections.abc import Callable, Collection, Iterable, Iterator
+import zlib
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 import h5py
 import numpy as np
 
-from cnnpref.errors import UserError, suggest
+from cnnpref.errors import UserError, first_line, suggest
+from cnnpref.foreign import expanded_limit, open_expanded, open_hdf5, open_npy, read_file
 from cnnpref.images.pictures import Content
 
 SUFFIXES = (
     *(".bmp", ".gif", ".jfif", ".jpe", ".jpeg", ".jpg", ".pbm", ".pgm", ".png", ".ppm"),
     *(".tif", ".tiff", ".webp"),
 )
+_LARGEST = 256 << 20  # bytes of an image file
 _TARS = (".tar", ".tar.gz", ".tgz", ".tar.bz2", ".tar.xz")
+
+_DAMAGE = (  # what reading damaged containers raises
+    *(OSError, ValueError, EOFError, RuntimeError, LookupError, TypeError),
+    *(zipfile.BadZipFile, tarfile.TarError, zlib.error, lzma.LZMAError, struct.error),
+)
 
 Contents = Iterator[tuple[str, Content]]
 """Members and what they hold, in the order of the container."""
@@ -44,8 +54,8 @@ def contents(container: str, wanted: Wanted = None) -> Contents:
     read = _dataset if is_named(container) else _reader(container)
     try:
         yield from read(container, wanted)
-    except (OSError, ValueError, zipfile.BadZipFile, tarfile.TarError, EOFError) as error:
-        text = getattr(error, "strerror", None) or error
+    except _DAMAGE as error:
+        text = getattr(error, "strerror", None) or first_line(error)
         raise UserError(f"references: {container}: cannot be read: {text}; check it") from None
 
 
@@ -82,23 +92,33 @@ def _reader(path: str) -> Callable[[str, Wanted], Contents]:
 
 
 def _file(path: str, _: Wanted) -> Contents:
-    yield "", Path(path).read_bytes()
+    yield "", read_file(path)
 
 
 def _zip(path: str, wanted: Wanted) -> Contents:
     with zipfile.ZipFile(path) as archive:
-        for name in archive.namelist():
-            if _is_wanted(name, wanted):
-                yield name, archive.read(name)
+        members = [info for info in archive.infolist() if _is_wanted(info.filename, wanted)]
+        _demand_sizes([info.file_size for info in members], path)
+        for info in members:
+            yield info.filename, archive.read(info)
 
 
 def _tar(path: str, wanted: Wanted) -> Contents:
-    with tarfile.open(path) as archive:
+    with open_expanded(path) as file, tarfile.open(fileobj=file, mode="r:") as archive:
         for entry in archive:
             if entry.isfile() and _is_wanted(entry.name, wanted):
-                file = archive.extractfile(entry)
-                assert file
-                yield entry.name, file.read()
+                _demand_sizes([entry.size], path)
+                member = archive.extractfile(entry)
+                assert member
+                yield entry.name, member.read()
+
+
+def _demand_sizes(sizes: Sequence[int], path: str) -> None:
+    """Raise ValueError if members are larger than images are, or a small archive has too many."""
+    if sizes and max(sizes) > _LARGEST:
+        raise ValueError(f"a member of {max(sizes):,} bytes; an image has at most {_LARGEST:,}")
+    if sum(sizes) > expanded_limit(path):
+        raise ValueError(f"its members take {sum(sizes):,} bytes, far more than it has")
 
 
 def _is_wanted(name: str, wanted: Wanted) -> bool:
@@ -108,11 +128,11 @@ def _is_wanted(name: str, wanted: Wanted) -> bool:
 
 
 def _npy(path: str, wanted: Wanted) -> Contents:
-    yield from _rows(path, np.lib.format.open_memmap(path, mode="r"), wanted)
+    yield from _rows(path, open_npy(path), wanted)
 
 
 def _hdf5(path: str, wanted: Wanted) -> Contents:
-    with h5py.File(path, "r", locking=False) as file:
+    with open_hdf5(path) as file:
         found: list[h5py.Dataset] = []
         file.visititems(lambda _, item: found.append(item) if _is_stack(item) else None)
         if len(found) != 1:

@@ -15,6 +15,7 @@ from typing import Any
 
 from cnnpref.atomic import replacing
 from cnnpref.errors import UserError
+from cnnpref.foreign import read_file
 from cnnpref.images.containers import SUFFIXES, contents, files_of, is_named, member_name
 from cnnpref.images.pictures import Content
 
@@ -173,7 +174,7 @@ def _lines(path: Path) -> Iterator[str]:
     A word after the path, such as the class in Caffe's lists, is left out.
     """
     try:
-        lines = path.read_text("utf-8").splitlines()
+        lines = read_file(path).decode("utf-8").splitlines()
     except (OSError, UnicodeDecodeError) as error:
         raise UserError(f"references: {path}: cannot be read as a list: {error}") from None
     for line in (line.strip() for line in lines):

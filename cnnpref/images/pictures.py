@@ -17,6 +17,7 @@ Bytes = npt.NDArray[np.uint8]
 Content = bytes | npt.NDArray[Any]
 """A file of an image, or the pixels (H, W) or (H, W, C) of one."""
 
+MOST = 110_000_000  # pixels, of which 20 bytes each are needed in between; cameras have fewer
 _BACKGROUND = "white"  # behind what is transparent
 _SMOOTH = Image.Resampling.BILINEAR  # Pillow's averages over all pixels of what it shrinks
 
@@ -111,12 +112,19 @@ def _decoded(data: bytes, side: int) -> Image.Image:
             warnings.simplefilter("ignore")  # of large images, odd metadata
             with Image.open(BytesIO(data)) as image:
                 image.draft(None, (side, side))
+                demand_size(image)
                 image.load()
                 return _opaque(_of_eight_bits(ImageOps.exif_transpose(image)))
     except UnreadableError:
         raise
     except Exception as error:  # Pillow's readers raise almost anything for damaged files
         raise UnreadableError(_reason(error)) from None
+
+
+def demand_size(image: Image.Image) -> None:
+    """Raise UnreadableError before more pixels are decoded than there is memory for."""
+    if image.width * image.height > MOST:
+        raise UnreadableError(f"{image.width} x {image.height} pixels, more than {MOST:,}")
 
 
 def _reason(error: Exception) -> str:
@@ -133,7 +141,10 @@ def _of_eight_bits(image: Image.Image) -> Image.Image:
     low, high = values.min(), values.max()
     if image.mode == "F" or low < 0 or high > 65535:
         raise UnreadableError(f"its values are {low:g} to {high:g}, not of 8 or 16 bits")
-    return Image.fromarray((values.astype(np.uint32) * 255 // 65535).astype(np.uint8))
+    scaled = values.astype(np.uint32)
+    scaled *= 255
+    scaled //= 65535
+    return Image.fromarray(scaled.astype(np.uint8))
 
 
 def _opaque(image: Image.Image) -> Image.Image:

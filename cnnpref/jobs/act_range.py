@@ -15,6 +15,7 @@ import numpy.typing as npt
 
 from cnnpref.atomic import replacing
 from cnnpref.errors import UserError
+from cnnpref.foreign import open_npy, read_file
 from cnnpref.input_space import Array
 
 if TYPE_CHECKING:  # bounds are read without PyTorch
@@ -132,15 +133,14 @@ def load_bounds(path: str | PathLike[str]) -> Array:
 
 
 def _npy_numbers(path: Path) -> npt.NDArray[np.generic]:
-    with path.open("rb") as file:
-        found = np.lib.format.read_array(file, allow_pickle=False)
+    found = open_npy(path)
     if found.dtype.kind not in "uif":
         raise ValueError(f"its type is {found.dtype}")
     return np.asarray(found)
 
 
 def _text_numbers(path: Path) -> Doubles:
-    rows = [row.replace(",", " ").split() for row in path.read_text("utf-8").splitlines()]
+    rows = [row.replace(",", " ").split() for row in read_file(path).decode("utf-8").splitlines()]
     rows = [row for row in rows if row]
     if len(rows) > 1 and max(map(len, rows)) > 1:
         raise ValueError(f"one row or one column wanted, got {len(rows)} rows")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Iterator
 from os import PathLike
 from pathlib import Path
@@ -12,7 +13,9 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
-from cnnpref.errors import UserError
+from cnnpref.errors import UserError, first_line
+from cnnpref.foreign import open_hdf5, open_npy
+from cnnpref.images.pictures import demand_size
 from cnnpref.input_space import Array
 
 SUFFIXES = (".bmp", ".gif", ".jpeg", ".jpg", ".png", ".ppm", ".tif", ".tiff", ".webp")
@@ -73,25 +76,28 @@ def _folder(folder: Path) -> Iterator[tuple[str, Array]]:
 
 def _image(path: Path) -> Array:
     try:
-        with Image.open(path) as image:
+        with warnings.catch_warnings(action="ignore"), Image.open(path) as image:  # of large ones
+            demand_size(image)
             if image.mode[0] in "IF":  # Pillow would cut 16 bits at 255
                 raise UserError(f"{path}: 8 bits per channel wanted, got mode {image.mode}")
             return np.asarray(image.convert("RGB"), np.float32)
-    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
-        raise UserError(f"{path}: cannot be read as an image: {error}") from None
+    except UserError:
+        raise
+    except Exception as error:  # Pillow's readers raise almost anything for damaged files
+        raise UserError(f"{path}: cannot be read as an image: {first_line(error)}") from None
 
 
 def _npy_stack(path: Path) -> Iterator[tuple[str, Array]]:
     try:
-        stack = np.lib.format.open_memmap(path, mode="r")
+        stack = open_npy(path)
     except (OSError, ValueError) as error:
-        raise UserError(f"{path}: cannot be read as .npy: {error}") from None
+        raise UserError(f"{path}: cannot be read as .npy: {first_line(error)}") from None
     yield from _stack(str(path), stack)
 
 
 def _hdf5_stack(path: Path) -> Iterator[tuple[str, Array]]:
     try:
-        file = h5py.File(path, "r")
+        file = open_hdf5(path)
     except OSError as error:
         raise UserError(f"{path}: cannot be read as HDF5: {error}") from None
     with file:
@@ -114,5 +120,8 @@ def _stack(name: str, stack: Any) -> Iterator[tuple[str, Array]]:
             f"{name}: numbers of shape (N, H, W, 3) wanted, got {stack.shape} of {stack.dtype}"
         )
     for start in range(0, len(stack), _ROWS):
-        rows = np.asarray(stack[start : start + _ROWS], np.float32)
+        try:
+            rows = np.asarray(stack[start : start + _ROWS], np.float32)
+        except (OSError, ValueError) as error:
+            raise UserError(f"{name}: cannot be read: {first_line(error)}") from None
         yield from ((f"{name}, picture {start + i}", row) for i, row in enumerate(rows))

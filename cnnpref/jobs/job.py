@@ -21,6 +21,7 @@ from cnnpref.ascent.solution import Solution
 from cnnpref.ascent.task import Moment
 from cnnpref.atomic import try_writing
 from cnnpref.errors import UserError
+from cnnpref.interruption import finishing
 from cnnpref.jobs.memory import is_out_of_memory, release_memory, rows_at_once
 from cnnpref.jobs.nets import Nets
 from cnnpref.maximisation import maximise
@@ -62,12 +63,13 @@ def run_batch(batch: Batch, nets: Nets, attempt: int = 1) -> list[str]:
         each_of = _now if nets.net.device.type == "cpu" else writers.map
         for portion, solution, seconds in _solutions(nets, series, units, attempt):
             failures += filter(None, written)  # waits for the portion before
-            common = _common_attributes(series, nets, seconds / len(portion))
-            results = (
-                _result(solution, row, {**common, **_unit_attributes(series, unit)})
-                for row, unit in enumerate(portion)
-            )
-            written = each_of(partial(_write, series), results)
+            with finishing():  # what the writers have got is written, whatever comes
+                common = _common_attributes(series, nets, seconds / len(portion))
+                results = (
+                    _result(solution, row, {**common, **_unit_attributes(series, unit)})
+                    for row, unit in enumerate(portion)
+                )
+                written = each_of(partial(_write, series), results)
         failures += filter(None, written)
     return failures
 

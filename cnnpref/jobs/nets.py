@@ -87,7 +87,7 @@ def read_statistics(path: Path, width: int, images: str | None = None) -> Natura
                 np.asarray(file[name], np.float64)
                 for name in ("colour/mean", "colour/components", "magnitude")
             )
-    except (KeyError, OSError, RuntimeError, ValueError) as error:
+    except (LookupError, OSError, RuntimeError, TypeError, ValueError) as error:
         raise UserError(f"{path}: {reason_of(error)}; measure the reference images again") from None
     if images not in (None, found):
         raise UserError(f"{path} is of other images; measure the reference images again")

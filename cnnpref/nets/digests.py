@@ -6,6 +6,7 @@ import hashlib
 from pathlib import Path
 
 from cnnpref.errors import UserError
+from cnnpref.foreign import open_regular
 
 
 def file_sha256(path: str | Path) -> str:
@@ -15,7 +16,7 @@ def file_sha256(path: str | Path) -> str:
         UserError: the file cannot be read.
     """
     try:
-        with Path(path).open("rb") as file:
+        with open_regular(path) as file:
             return hashlib.file_digest(file, "sha256").hexdigest()
     except OSError as error:
         raise UserError(f"{path}: cannot be read: {error.strerror}; check the path") from None

@@ -6,7 +6,7 @@ import json
 import os
 import re
 import reprlib
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from functools import cache
 from importlib import resources
 from pathlib import Path
@@ -17,10 +17,12 @@ import yaml
 from jsonschema import Draft202012Validator
 from jsonschema.exceptions import ValidationError
 
-from cnnpref.errors import UserError, suggest
+from cnnpref.errors import UserError, first_line, suggest
+from cnnpref.foreign import read_file
 from cnnpref.methods import options_schema
 
 Config = dict[str, Any]
+MOST_VALUES = 1_000_000  # of a config
 
 PATH_KEYS = (
     "prototxt",
@@ -56,8 +58,8 @@ def read_config(source: str) -> Config:
         return resolve_config(_parse(source, "--config"), "inline")
     path = Path(source)
     try:
-        text = path.read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
+        text = read_file(path).decode("utf-8")
+    except (OSError, ValueError) as error:
         raise UserError(f"cannot read the config {path}: {error}") from None
     return resolve_config(_parse(text, source), path.stem)
 
@@ -72,8 +74,7 @@ def resolve_config(raw: Mapping[str, Any], name: str) -> Config:
     Raises:
         UserError: a key is unknown or missing, a value is not allowed, or a variable is not set.
     """
-    # Through JSON, so that all keys are strings: YAML reads the layer name 1 as a number.
-    config = {"run": _run_name(name), **DEFAULTS, **json.loads(json.dumps(raw, default=str))}
+    config = {"run": _run_name(name), **DEFAULTS, **_plain(raw)}
     _check(config)
     if "methods" not in raw:
         _require_default_methods(config)
@@ -96,6 +97,30 @@ def resolve_config(raw: Mapping[str, Any], name: str) -> Config:
     if "references" in config:
         config["references"] = _references(config["references"])
     return config
+
+
+def _plain(raw: Mapping[str, Any]) -> Config:
+    """A copy as JSON has it, with texts as keys: YAML reads the layer name 1 as a number."""
+    try:
+        if any(count > MOST_VALUES for count, _ in enumerate(_values(raw))):
+            raise UserError(
+                f"config: more than {MOST_VALUES:,} values; aliases (&, *) that hold aliases"
+                " multiply: write them out"
+            )
+        copied: Config = json.loads(json.dumps(raw, default=str))
+    except (RecursionError, TypeError, ValueError) as error:
+        reason = "nested too deeply" if isinstance(error, RecursionError) else first_line(error)
+        raise UserError(f"config: {reason}; a config holds texts, numbers and lists") from None
+    return copied
+
+
+def _values(value: Any) -> Iterator[Any]:
+    """All that a nested value holds, as often as it would be written."""
+    yield value
+    inner = value.values() if isinstance(value, Mapping) else value
+    if isinstance(inner, Iterable) and not isinstance(inner, str | bytes):
+        for each in inner:
+            yield from _values(each)
 
 
 def _expand_net(place: str, section: Config) -> Config:
@@ -142,7 +167,10 @@ def _is_path(key: str, value: object) -> bool:
 def _parse(text: str, where: str) -> Config:
     try:
         raw = yaml.safe_load(text)
-    except yaml.YAMLError as error:
+    except RecursionError:
+        raise UserError(f"{where} is not valid YAML: nested too deeply") from None
+    except (yaml.YAMLError, AttributeError, LookupError, TypeError, ValueError) as error:
+        # the others come from values such as !!bool maybe, or of 5000 digits
         raise UserError(f"{where} is not valid YAML: {' '.join(str(error).split())}") from None
     if not isinstance(raw, dict):
         raise UserError(f"{where}: a config is a mapping of keys to values, got {_show(raw)}")

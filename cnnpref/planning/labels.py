@@ -5,10 +5,10 @@ from __future__ import annotations
 import re
 import unicodedata
 from collections.abc import Iterable, Mapping, Sequence
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from cnnpref.errors import UserError, suggest
+from cnnpref.foreign import read_file
 
 if TYPE_CHECKING:
     from cnnpref.nets import NetDescription
@@ -95,7 +95,7 @@ def read_labels(key: str, source: str | Sequence[str]) -> Labels:
             )
         return _clean(source)
     try:
-        text = Path(source).read_text("utf-8-sig")
+        text = read_file(source).decode("utf-8-sig")
     except OSError as error:
         reason = error.strerror or error
         raise UserError(f"config: {key}: {source} cannot be read: {reason}; check it") from None

@@ -17,12 +17,15 @@ from cnnpref.errors import UserError
 from cnnpref.geometry import Box
 from cnnpref.input_space import Array
 from cnnpref.methods import METHODS
+from cnnpref.results.forms import form_fault
 from cnnpref.results.hdf5 import (
     JSON,
+    attribute_fault,
     format_fault,
     open_file,
     put,
     read_attributes,
+    reading,
     reason_of,
     storage_fault,
 )
@@ -34,6 +37,14 @@ APART = "image_best_apart"  # the rows of `image_best` that are not those of `im
 ABOUT = "about"  # in packed files: what unit files say beside the tables
 FRAMES = ("frames", "frame_step")  # of all units, one after the other: in packed files
 FRAME_COUNT = "frame_count"
+_COMMON = ("net", "sha256", "layer", "position", "method", "options", "digest")
+_FORM = {
+    **{"unit": "i U", "score": "f U", "score_best": "f U", "seed": "i U", "status": "s U"},
+    **{"evaluations": "i U", "receptive_field": "i U 4", "activation": "f U T"},
+    **{"image": "f U H W C", "image_best": "f U H W C", "attempts?": "i U", "label?": "s U"},
+    **{"latent?": "f U ...", "importance?": "u U H W"},
+}
+_ADVICE = "run 'cnnpref collect' for this layer again"
 
 
 @dataclass(frozen=True)
@@ -58,8 +69,8 @@ class MethodData:
         attributes: what the units have in common: `net`, `layer`, `position`, `options`, ...
     """
 
-    def __init__(self, group: h5py.Group) -> None:
-        self._group = group
+    def __init__(self, group: h5py.Group, path: Path) -> None:
+        self._group, self._path = group, path
         self.attributes = read_attributes(group)
 
     @property
@@ -89,7 +100,15 @@ class MethodData:
         return found
 
     def rows(self) -> list[Row]:
-        """The units in the order of the file, without their images."""
+        """The units in the order of the file, without their images.
+
+        Raises:
+            UserError: they cannot be read.
+        """
+        with reading(self._path, _ADVICE):
+            return self._rows()
+
+    def _rows(self) -> list[Row]:
         numbers = [self._group[n][()].tolist() for n in ("unit", "score", "score_best", "seed")]
         status = map(Status, self._group["status"].asstr()[()].tolist())
         fields = map(tuple, self._group["receptive_field"][()].tolist())
@@ -113,11 +132,12 @@ class MethodData:
 
     def image(self, index: int) -> Array:
         """The last iterate of the unit in that row, float32 (H, W, 3)."""
-        return np.asarray(self._group["image"][index], np.float32)
+        return np.asarray(self.read("image", index), np.float32)
 
     def read(self, name: str, index: int) -> Array:
         """What a dataset holds in that row: of `image`, `image_best`, (H, W, C)."""
-        return np.asarray(self._group[name][index])
+        with reading(self._path, _ADVICE):
+            return np.asarray(self._group[name][index])
 
     def copy(self, file: h5py.File) -> None:
         """Write all that there is of the method into another file: datasets and attributes."""
@@ -156,7 +176,7 @@ class MethodData:
         """How much each pixel of that image mattered, (H, W), 255 is most; None: not recorded."""
         if not self.has_importance:
             return None
-        return np.asarray(self._group["importance"][index], np.uint8)
+        return np.asarray(self.read("importance", index), np.uint8)
 
 
 @contextmanager
@@ -168,13 +188,28 @@ def open_layer(path: Path) -> Iterator[dict[str, MethodData]]:
     """
     try:
         file = open_file(path)
-        fault = format_fault(file, LAYER_FORMAT) or _images_fault(file)
-    except (OSError, RuntimeError) as error:
+        fault = format_fault(file, LAYER_FORMAT) or _form_fault(file) or _images_fault(file)
+    except (LookupError, OSError, RuntimeError, TypeError, ValueError) as error:
         fault = reason_of(error)
     if fault:
-        raise UserError(f"{path}: {fault}; run 'cnnpref collect' for this layer again")
+        raise UserError(f"{path}: {fault}; {_ADVICE}")
     with file:
-        yield {name: MethodData(group) for name, group in file.items()}
+        with reading(path, _ADVICE):
+            methods = {name: MethodData(group, path) for name, group in file.items()}
+        yield methods
+
+
+def _form_fault(file: h5py.File) -> str | None:
+    """What is wrong with the datasets of its groups, of which it must have one."""
+    faults = [(name, _group_fault(group)) for name, group in file.items()]
+    found = [f"{name}: {fault}" for name, fault in faults if fault]
+    return found[0] if found else None if faults else "no method in it"
+
+
+def _group_fault(group: Any) -> str | None:
+    if not isinstance(group, h5py.Group):
+        return "no group"
+    return attribute_fault(group, set(_COMMON) - set(LATER)) or form_fault(group, _FORM)
 
 
 def packed_units(path: Path, digest: str) -> set[int]:

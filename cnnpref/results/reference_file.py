@@ -15,7 +15,15 @@ from cnnpref.atomic import replacing
 from cnnpref.errors import UserError
 from cnnpref.geometry import Shape
 from cnnpref.planning.series import escape
-from cnnpref.results.hdf5 import create, format_fault, open_file, reason_of, write_attributes
+from cnnpref.results.forms import form_fault
+from cnnpref.results.hdf5 import (
+    create,
+    format_fault,
+    open_file,
+    reading,
+    reason_of,
+    write_attributes,
+)
 from cnnpref.statistics.layer import QUANTILES, Known, LayerReferences, Moments, Picks
 from cnnpref.statistics.nature import Nature
 from cnnpref.statistics.tally import Part
@@ -23,6 +31,38 @@ from cnnpref.statistics.tally import Part
 SHARD_FORMAT, REFERENCE_FORMAT = "cnnpref reference shard", "cnnpref references"
 NATURE_FORMAT = "cnnpref nature"
 
+_KNOWN_FORM = {
+    **{"images/name": "s I", "images/sha256": "s I"},
+    **{"skipped/name": "s S", "skipped/reason": "s S"},
+}
+_PICKS = {"image": "i U {}", "position": "i U {} P", "activation": "f U {}"}
+_BOXES = {"box?": "i U {} 4", "crop?": "i U {}"}
+_REFERENCE_FORM = {
+    **_KNOWN_FORM,
+    **{
+        f"{name}/{field}": axes.format(name)
+        for name in ("top", "bottom", "quantile")
+        for field, axes in {**_PICKS, **_BOXES}.items()
+    },
+    **{
+        field + ending: "f U"
+        for field in ("n", "mean", "sd", "median", "p99", "max")
+        for ending in ("", "_max", "_sum")
+    },
+    **{"histogram": "i U B", "edges": "f U E", "histogram_max": "i U b", "edges_max": "f U e"},
+    **{"nearest": "i U N", "correlation": "f U N", "crops?": "v C"},
+}
+_PART_FORM = {
+    **{"maximum": "f I U", "maximum_at": "i I U", "total": "f I U"},
+    **{"bottom": "f k U", "bottom_at": "i k U", "bottom_row": "i k U"},
+    **{"sums": "i L 2 U", "bins": "i B", "counts": "i U B"},
+}
+_NATURE_FORM = {
+    **{"colour/mean": "f C", "colour/components": "f C C", "colour/distance_median": "f"},
+    **{"magnitude": "f C H W", "rgb/mean": "f C", "rgb/covariance": "f C C"},
+}
+_FORMS = {SHARD_FORMAT: _KNOWN_FORM, REFERENCE_FORMAT: _REFERENCE_FORM, NATURE_FORMAT: _NATURE_FORM}
+_ADVICE = "delete it and run 'cnnpref references' again"
 _TEXT = h5py.string_dtype()
 _IMAGES, _UNITS = 512, 64  # of a chunk of a shard's tables
 _MOMENTS = {"values": "", "maxima": "_max", "sums": "_sum"}  # and their endings in the file
@@ -60,7 +100,8 @@ def open_shard(path: Path, digest: str, layers: Sequence[str]) -> Iterator[Shard
         UserError: it is missing, damaged or of another digest.
     """
     with _opened(path, SHARD_FORMAT, digest) as file:
-        with _whole(path):
+        with reading(path, _ADVICE):
+            _demand_parts(file, layers)
             groups = {layer: file[f"layers/{escape(layer)}"] for layer in layers}
             parts = {name: Part(*(g[f.name] for f in fields(Part))) for name, g in groups.items()}
             data = ShardData(_read_known(file), parts)
@@ -117,7 +158,7 @@ def read_references(path: Path, digest: str | None = None) -> LayerReferences:
     Raises:
         UserError: it is missing, damaged or of another digest.
     """
-    with _opened(path, REFERENCE_FORMAT, digest) as file, _whole(path):
+    with _opened(path, REFERENCE_FORMAT, digest) as file, reading(path, _ADVICE):
         picks = {name: _read_record(Picks, file[name]) for name in ("top", "bottom", "quantile")}
         moments = {name: _read_record(Moments, file, end) for name, end in _MOMENTS.items()}
         tables = {name: file[name][()] for name in _TABLES}
@@ -171,7 +212,7 @@ def read_nature(path: Path, digest: str | None = None) -> Nature:
     Raises:
         UserError: it is missing, damaged or of other images.
     """
-    with _opened(path, NATURE_FORMAT, digest) as file, _whole(path):
+    with _opened(path, NATURE_FORMAT, digest) as file, reading(path, _ADVICE):
         found: dict[str, Any] = {name: file[place][()] for name, place in _NATURE.items()}
         spectra = {}
         for size, group in file["spectrum"].items():
@@ -193,24 +234,24 @@ def reference_fault(path: Path, kind: str, digest: str) -> str | None:
 def _opened(path: Path, kind: str, digest: str | None) -> Iterator[h5py.File]:
     try:
         file = open_file(path)
-        fault = format_fault(file, kind)
+        fault = format_fault(file, kind) or form_fault(file, _FORMS[kind])
         if not fault and digest not in (None, file.attrs.get("digest")):
             fault = "of other images, layers or settings"
-    except (OSError, RuntimeError) as error:
+    except (LookupError, OSError, RuntimeError, TypeError, ValueError) as error:
         fault = reason_of(error)
     if fault:
-        raise UserError(f"{path}: {fault}; run 'cnnpref references' again")
+        raise UserError(f"{path}: {fault}; {_ADVICE}")
     with file:
         yield file
 
 
-@contextmanager
-def _whole(path: Path) -> Iterator[None]:
-    """Say of a file that something in it cannot be read."""
-    try:
-        yield
-    except (KeyError, OSError, RuntimeError) as error:
-        raise UserError(f"{path}: {reason_of(error)}; delete it and run again") from None
+def _demand_parts(file: h5py.File, layers: Sequence[str]) -> None:
+    """Raise ValueError if there is a layer of which a shard does not have all."""
+    for layer in layers:
+        place = f"layers/{escape(layer)}"
+        form = _KNOWN_FORM | {f"{place}/{name}": axes for name, axes in _PART_FORM.items()}
+        if fault := form_fault(file, form):
+            raise ValueError(fault)
 
 
 def _write_array(group: h5py.Group, name: str, array: Any) -> None:

@@ -13,11 +13,13 @@ import numpy.typing as npt
 from cnnpref.atomic import replacing
 from cnnpref.errors import UserError
 from cnnpref.input_space import Array
+from cnnpref.results.forms import form_fault
 from cnnpref.results.hdf5 import (
     create,
     format_fault,
     open_file,
     read_attributes,
+    reading,
     reason_of,
     same_bits,
     storage_fault,
@@ -31,7 +33,12 @@ ATTRIBUTES = (
     *("net", "sha256", "layer", "unit", "position", "receptive_field", "method", "options", "seed"),
     *("status", "score", "score_best", "versions", "device", "seconds", "digest"),
 )
+_MORE = {  # forms of arrays that a unit file may have
+    **{"image": "f H W C", "importance?": "u H W", "frames?": "u N H W C", "frame_step?": "i N"},
+    "latent?": "f ...",
+}
 LATER = {"sign": 1, "attempts": 1}  # attributes that older files lack, and what holds there
+_ADVICE = "run 'cnnpref generate' for this unit again"
 REQUIRED = ("image", "image_best", "activation")  # arrays of every unit file
 ARRAYS: dict[str, type[np.generic]] = {
     **dict.fromkeys((*REQUIRED, "latent"), np.float32),
@@ -98,7 +105,7 @@ def read_unit(path: Path) -> UnitResult:
         UserError: it is missing or not a complete unit file.
     """
     demand_unit(path)
-    with open_file(path) as file:
+    with reading(path, _ADVICE), open_file(path) as file:
         arrays = {name: file[name][()] for name in ARRAYS if name in file}
         return UnitResult(**arrays, attributes={**LATER, **read_attributes(file)})
 
@@ -115,7 +122,7 @@ def check_unit(path: Path, digest: str | None = None) -> str | None:
                 or _dataset_fault(file)
                 or _attribute_fault(file, path.stem, digest)
             )
-    except (KeyError, OSError, RuntimeError, ValueError) as error:
+    except (LookupError, OSError, RuntimeError, TypeError, ValueError) as error:
         return reason_of(error)
 
 
@@ -129,9 +136,9 @@ def _dataset_fault(file: h5py.File) -> str | None:
         if fault := storage_fault(data):
             return fault
     image, best, trace = (found[name].shape for name in REQUIRED)
-    if len(image) != 3 or best != image or len(trace) != 1:
+    if None in (image, best, trace) or len(image) != 3 or best != image or len(trace) != 1:
         return f"shapes {image}, {best} and {trace}, not (H, W, C) twice and (T,)"
-    return None
+    return form_fault(file, _MORE)
 
 
 def _attribute_fault(file: h5py.File, unit: str, digest: str | None) -> str | None:
@@ -152,4 +159,4 @@ def demand_unit(path: Path, digest: str | None = None) -> None:
         UserError: it is not one.
     """
     if fault := check_unit(path, digest):
-        raise UserError(f"{path}: {fault}; run 'cnnpref generate' for this unit again")
+        raise UserError(f"{path}: {fault}; {_ADVICE}")

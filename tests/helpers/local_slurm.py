@@ -36,7 +36,7 @@ ProctrackType=proctrack/linuxproc
 TaskPlugin=task/none
 SelectType=select/cons_tres
 SelectTypeParameters=CR_Core
-AccountingStorageType=accounting_storage/none
+{{accounting}}
 MinJobAge=43200
 BatchStartTimeout=5
 SlurmdTimeout=10
@@ -93,7 +93,13 @@ class Job:
 
 
 class LocalSlurm:
-    """The daemons, in a folder of their own, and what one asks them."""
+    """The daemons, in a folder of their own, and what one asks them.
+
+    Attributes:
+        accounting: lines of slurm.conf.
+    """
+
+    accounting = "AccountingStorageType=accounting_storage/none"
 
     def __init__(self, folder: Path) -> None:
         self.folder, self.config = folder, folder / "slurm.conf"
@@ -106,28 +112,32 @@ class LocalSlurm:
         munge = self.folder / "munge"
         self._configure()
         files = ("key-file", "socket", "pid-file", "log-file", "seed-file")
-        self._launch("munged", "--foreground", *(f"--{name}={munge / name}" for name in files))
+        self.launch("munged", "--foreground", *(f"--{name}={munge / name}" for name in files))
         wait_until((munge / "socket").exists, "socket of munged")
-        self._launch("slurmctld", "-D", "-f", str(self.config))
+        self.start_accounting()
+        self.launch("slurmctld", "-D", "-f", str(self.config))
         self.start_node()
+
+    def start_accounting(self) -> None:
+        """There is none here."""
 
     def start_node(self) -> None:
         """Start the node's daemon; come back when the node takes jobs."""
-        self._launch("slurmd", "-D", "-f", str(self.config))
+        self.launch("slurmd", "-D", "-f", str(self.config))
         up = ("idle", "mixed", "allocated")
         wait_until(lambda: self.ask("sinfo", "-h", "-o", "%T").strip() in up, "node")
 
     def crash_node(self) -> None:
         """The node's daemon and all that it runs die at once, and say nothing."""
-        self._end("slurmd", signal.SIGKILL)
+        self.end("slurmd", signal.SIGKILL)
         for pid in self._processes_of_jobs():
             with suppress(ProcessLookupError):
                 os.kill(pid, signal.SIGKILL)
 
     def stop(self) -> None:
         self.crash_node()
-        self._end("slurmctld", signal.SIGTERM)
-        self._end("munged", signal.SIGTERM)
+        self.end("slurmctld", signal.SIGTERM)
+        self.end("munged", signal.SIGTERM)
 
     def ask(self, *command: str) -> str:
         """What a command of Slurm's answers; nothing while the controller does not."""
@@ -146,8 +156,9 @@ class LocalSlurm:
             (self.folder / name).mkdir()
         for number in range(GPUS):
             os.mknod(self.folder / f"gpu/{number}", 0o666 | stat.S_IFCHR, os.makedev(1, 3))
-        host, ports = socket.gethostname().partition(".")[0], _free_ports(2)
-        self.config.write_text(CONFIG.format(host=host, ports=ports, folder=self.folder))
+        host, ports = socket.gethostname().partition(".")[0], free_ports(2)
+        fields = {"host": host, "ports": ports, "folder": self.folder}
+        self.config.write_text(CONFIG.format(**fields, accounting=self.accounting))
         devices = f"{self.folder}/gpu/[0-{GPUS - 1}]"
         (self.folder / "gres.conf").write_text(f"Name=gpu File={devices}\n")
         srun = self.folder / "bin" / "srun"
@@ -159,7 +170,7 @@ class LocalSlurm:
         for path in (key, key.parent):
             shutil.chown(path, "munge", "munge")
 
-    def _launch(self, name: str, *args: str) -> None:
+    def launch(self, name: str, *args: str) -> None:
         user = "munge" if name == "munged" else None
         with (self.folder / "log" / name).open("ab") as log:
             self.running[name] = subprocess.Popen(
@@ -174,7 +185,7 @@ class LocalSlurm:
                 start_new_session=True,
             )
 
-    def _end(self, name: str, how: signal.Signals) -> None:
+    def end(self, name: str, how: signal.Signals) -> None:
         if daemon := self.running.pop(name, None):
             daemon.send_signal(how)
             daemon.wait(20)
@@ -196,7 +207,7 @@ def _job(number: str, state: str, restarts: str, gpus: str, memory: str, *rest: 
     return Job(number, state, int(restarts), count, memory, *times, comment)
 
 
-def _free_ports(count: int) -> list[int]:
+def free_ports(count: int) -> list[int]:
     with ExitStack() as stack:
         sockets = [stack.enter_context(socket.socket()) for _ in range(count)]
         for each in sockets:
@@ -217,11 +228,11 @@ def _read(pid: int, name: str) -> list[str]:
 
 
 @contextmanager
-def local_slurm() -> Iterator[LocalSlurm]:
+def local_slurm(kind: type[LocalSlurm] = LocalSlurm) -> Iterator[LocalSlurm]:
     """A Slurm that runs; its folder lies where the user munge may look."""
     folder = Path(tempfile.mkdtemp(prefix="cnnpref-slurm-", dir="/tmp"))
     folder.chmod(0o755)
-    slurm = LocalSlurm(folder)
+    slurm = kind(folder)
     try:
         slurm.start()
         yield slurm

@@ -19,7 +19,10 @@ from places import ROOT
 SOURCES = sorted(ROOT.glob("cnnpref/**/*.py"))
 
 # Which packages of ours each one may import; single modules are packages of their own.
-FACTS = {"errors", "geometry", "unit_map", "input_space", "display", "atomic", "status"}
+FACTS = {
+    *("errors", "geometry", "unit_map", "input_space", "display", "atomic", "foreign"),
+    *("interruption", "status"),
+}
 PLAN = FACTS | {"methods", "planning", "images"}
 ASCENT = FACTS | {"optim", "nets", "ascent"}
 MAXIMISE = ASCENT | {"methods", "maximisation"}
@@ -41,7 +44,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "show": PLAN | {"results"},
     "jobs": PLAN | MAXIMISE | {"results", "statistics", "scoring"},
     "commands": PLAN | MAXIMISE | {"results", "show", "jobs"},
-    "cli": {"errors", "commands"},
+    "cli": {"errors", "interruption", "commands"},
     "original": MAXIMISE,
     "prefer_img": MAXIMISE | {"original"},
     "utils": MAXIMISE,

@@ -9,7 +9,8 @@ from pathlib import Path
 import pytest
 from calling import succeed
 from local_slurm import GPUS, Job, LocalSlurm, local_slurm, wait_until, why_not
-from running import ROOT, Config, Project
+from running import Config
+from slurm_project import SlurmProject
 
 from cnnpref.results.unit_file import check_unit
 
@@ -19,48 +20,7 @@ pytestmark = [
     pytest.mark.skipif(lacking is not None, reason=f"no Slurm here: {lacking}"),
 ]
 
-PROFILE = str(ROOT / "workflow" / "profiles" / "slurm")
-# The profile's own pace is that of jobs that take hours.
-FASTER = ("--slurm-init-seconds-before-status-checks", "2")
 LONG = {"gd": {"iter_n": 2000}}  # some seconds: it can be met at work
-
-
-class SlurmProject(Project):
-    """Runs Snakemake with the profile; knows the jobs that came of it."""
-
-    arguments = ("--profile", PROFILE, *FASTER)
-    timeout = 400
-
-    def __init__(self, folder: Path, config: Config, slurm: LocalSlurm) -> None:
-        super().__init__(folder, config)
-        self.slurm, self.environment = slurm, slurm.environment
-        self.before = len(slurm.jobs())
-
-    def jobs(self, rule: str = "") -> list[Job]:
-        """Those of the rules whose names begin so, the oldest first."""
-        return [job for job in self.slurm.jobs()[self.before :] if job.rule.startswith(rule)]
-
-    def at_work(self) -> bool:
-        """Whether a batch is being computed."""
-        return any(": evaluation " in log for log in self.logs())
-
-    def logs(self) -> list[str]:
-        """Of the batches."""
-        return [p.read_text() for p in self.folder.glob("results/*/logs/generate/**/*.log")]
-
-    def inodes(self) -> dict[Path, int]:
-        """Of each unit file: another one if it was written again; Snakemake touches all of them."""
-        paths = self.folder.glob("results/*/units/**/*.h5")
-        return {path: path.stat().st_ino for path in paths}
-
-    def summary(self) -> str:
-        """A line for each job: its id, state, seconds, rule."""
-        lines = [
-            f"{job.id:>5} {job.state:<10} {job.end - job.start:4.0f} s"
-            f" {job.gpus} GPU {job.restarts} restarts  {job.rule}"
-            for job in self.jobs()
-        ]
-        return "\n".join(lines)
 
 
 @pytest.fixture(scope="module")

@@ -27,6 +27,7 @@ from cnnpref.planning.scoring import scoring_sections
 from cnnpref.planning.series import Batch, escape, unescape
 from cnnpref.planning.sheets import page_of
 from cnnpref.results.discard import discard_damaged
+from cnnpref.results.holding import hold
 from cnnpref.results.layer_file import packed_units
 
 try:
@@ -44,7 +45,16 @@ gc.set_threshold(100_000, 50, 100)
 # Each job gets the config as it was read here, even if the file changes in the meantime. By a
 # function: in a string Snakemake takes braces for wildcards.
 CONFIG = json.dumps(settings)
-as_read = lambda wildcards: CONFIG
+
+
+def as_read(wildcards, output):
+    """The config for a job; where storage is elsewhere, its files are in a local copy of that."""
+    root, found, _ = str(output[0]).partition(str(plan.folder))
+    if not root or not found:
+        return CONFIG
+    return json.dumps({**settings, "results": root + settings["results"]})
+
+
 
 # Jobs use the cnnpref that is installed with snakemake, even if it is not on the PATH; with
 # `--sdm conda` or `--sdm apptainer` that of their own environment.
@@ -119,8 +129,19 @@ def runs_jobs():
 
 
 @cache
+def hold_folder():
+    """End a second run in the same folder; Snakemake's own lock is that of a working directory."""
+    if runs_jobs() and (holder := hold(plan.folder)):
+        sys.exit(
+            f"cnnpref: {plan.folder}: another run is at work there ({holder}); wait for its end,"
+            " or give this one another 'run' or 'results'"
+        )
+
+
+@cache
 def discard_damaged_files():
     """Called before Snakemake looks which files exist; works once."""
+    hold_folder()
     try:
         warnings = discard_damaged(plan) if runs_jobs() else []
     except UserError as error:

@@ -24,6 +24,7 @@ from cnnpref.planning.files import (
 from cnnpref.planning.plan import Plan
 from cnnpref.show.site.numbers import count, duration, figure, times
 from cnnpref.show.site.store import read_manifest, write_text
+from cnnpref.show.site.summary_schema import is_summary
 from cnnpref.show.site.templating import address, render
 from cnnpref.show.site.tiles import THUMB
 
@@ -62,7 +63,7 @@ def _list(plan: Plan, layers: Sequence[str]) -> str:
 def _summary(plan: Plan, layer: str) -> dict[str, Any]:
     path = plan.path(MANIFEST, layer)
     summary: dict[str, Any] = read_manifest(path).get("summary", {})
-    if not summary:
+    if not is_summary(summary, layer, [each.method for each in plan.select(layer)]):
         raise UserError(f"{path}: missing or damaged; run 'cnnpref pages' for layer {layer!r}")
     return summary
 

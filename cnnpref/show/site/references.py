@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -13,8 +13,18 @@ import numpy as np
 import numpy.typing as npt
 
 from cnnpref.errors import UserError
-from cnnpref.results.hdf5 import open_file, reason_of
+from cnnpref.results.forms import form_fault
+from cnnpref.results.hdf5 import open_file, reading
 from cnnpref.unit_map import Position
+
+_ADVICE = "delete it and make the references again"
+_FORM = {  # of what is read here
+    **{"max": "f U", "median": "f U", "sd": "f U", "max_sum?": "f U", "median_sum?": "f U"},
+    **{"histogram_max": "i U b", "edges_max": "f U e", "sd_max": "f U", "images/name": "s I"},
+    **{"top/image": "i U k", "top/activation": "f U k", "top/crop?": "i U k", "crops?": "v C"},
+    **{"quantile/image?": "i U q", "quantile/activation?": "f U q", "quantile/crop?": "i U q"},
+    **{"nearest?": "i U n", "correlation?": "f U n"},
+}
 
 
 @dataclass(frozen=True)
@@ -145,11 +155,21 @@ def open_references(path: Path, position: Position) -> Iterator[References | Non
     if not path.exists():
         yield None
         return
-    try:
-        file = open_file(path)
-    except (OSError, RuntimeError) as error:
-        raise UserError(
-            f"{path}: {reason_of(error)}; delete it and make the references again"
-        ) from None
-    with file:
-        yield References(file, position)
+    with ExitStack() as stack:
+        with reading(path, _ADVICE):
+            file = stack.enter_context(open_file(path))
+            if fault := form_fault(file, _FORM) or _place_fault(file):
+                raise UserError(f"{path}: {fault}; {_ADVICE}")
+            found = References(file, position)
+        yield found
+
+
+def _place_fault(file: h5py.File) -> str | None:
+    """Which numbers of images or crops there cannot be, if any."""
+    counts = {"image": len(file["images/name"]), "crop": len(file.get("crops", ()))}
+    for group in ("top", "quantile"):
+        for name, count in counts.items():
+            places = file.get(f"{group}/{name}")
+            if places is not None and places.size and places[()].max() >= count:
+                return f"{group}/{name}: there are {count}"
+    return None

@@ -11,7 +11,7 @@ import json
 from collections.abc import Callable
 from contextlib import suppress
 from hashlib import blake2b
-from pathlib import Path
+from pathlib import Path, PurePath
 from typing import Any
 
 from cnnpref.atomic import refusal, replacing
@@ -21,12 +21,27 @@ VERSION = 2  # raise it when the same input gives other files
 
 
 def read_manifest(path: Path) -> dict[str, Any]:
-    """What `Store.close` wrote; empty if there is none or it is of another version."""
+    """What `Store.close` wrote; empty if there is none, or it is of another version or damaged.
+
+    A manifest may come from others: files beside the run's folder are not listed in ours.
+    """
     try:
         found = json.loads(path.read_text("utf-8"))
-    except (OSError, ValueError):
+    except (OSError, ValueError, RecursionError):
         return {}
-    return found if isinstance(found, dict) and found.get("version") == VERSION else {}
+    if not isinstance(found, dict) or found.get("version") != VERSION:
+        return {}
+    files = found.get("files")
+    is_whole = isinstance(files, dict) and all(map(_is_entry, files, files.values()))
+    return found if is_whole else {}
+
+
+def _is_entry(name: str, value: Any) -> bool:
+    """Whether it is a file below the folder, with its digest and size."""
+    path = PurePath(name)
+    inside = path.parts and not path.is_absolute() and ".." not in path.parts and "\0" not in name
+    known = isinstance(value, list) and list(map(type, value)) == [str, int]
+    return bool(inside and known)
 
 
 def digest(*parts: bytes | str) -> str:

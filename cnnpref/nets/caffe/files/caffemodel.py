@@ -20,6 +20,7 @@ from google.protobuf.message import DecodeError
 
 from cnnpref.atomic import replacing
 from cnnpref.errors import UserError
+from cnnpref.foreign import open_regular
 from cnnpref.nets.caffe.files.schema import SCHEMA, Message, PathLike
 
 Weights = npt.NDArray[np.float32]
@@ -131,7 +132,7 @@ def stored_blob(path: PathLike) -> StoredBlob:
 def _walked(path: PathLike, kind: str) -> Iterator[Buffer]:
     """The bytes of a file; errors while they are parsed are reported as damage of the file."""
     try:
-        with Path(path).open("rb") as file:
+        with open_regular(path) as file:
             empty = not file.seek(0, 2)
             yield b"" if empty else mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
     except OSError as error:

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 import numpy as np
 
 from cnnpref.errors import UserError
+from cnnpref.foreign import open_hdf5
 from cnnpref.nets.caffe.files.caffemodel import Weights
 from cnnpref.nets.caffe.files.schema import PathLike
 
@@ -37,12 +38,10 @@ class StoredDataset:
         Raises:
             ValueError: they cannot be read.
         """
-        import h5py
-
         try:
-            with h5py.File(self.path) as file:
+            with open_hdf5(self.path) as file:
                 return np.asarray(file[self.name][()], np.float32)
-        except (OSError, RuntimeError, KeyError) as error:
+        except (OSError, RuntimeError, KeyError, TypeError) as error:
             raise ValueError(str(error)) from None
 
 
@@ -61,10 +60,8 @@ def stored_datasets(path: PathLike) -> dict[str, list[StoredDataset]]:
     Raises:
         UserError: the file is damaged or holds no weights.
     """
-    import h5py
-
     try:
-        with h5py.File(path) as file:
+        with open_hdf5(path) as file:
             found = dict(_layers(Path(path), file["data"], ""))
     except (OSError, RuntimeError, KeyError, AttributeError) as error:
         raise UserError(

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 import os
 from collections.abc import Sequence
 from pathlib import Path
@@ -11,8 +10,8 @@ import numpy as np
 import numpy.typing as npt
 
 from cnnpref.errors import UserError
+from cnnpref.foreign import open_npy
 from cnnpref.nets.caffe.files.caffemodel import Weights, stored_blob
-from cnnpref.nets.caffe.files.prototxt import read_bytes
 from cnnpref.nets.caffe.files.schema import PathLike
 
 Mean = Sequence[float] | PathLike | None
@@ -47,8 +46,10 @@ def _mean_values(mean: Sequence[float] | PathLike) -> npt.NDArray[np.float64]:
         return np.asarray(mean, np.float64)
     if Path(mean).suffix != ".npy":
         return read_binaryproto(mean).astype(np.float64)
-    data = io.BytesIO(read_bytes(mean))
-    return np.asarray(np.lib.format.read_array(data, allow_pickle=False), np.float64)
+    try:
+        return np.asarray(open_npy(mean), np.float64)
+    except OSError as error:
+        raise UserError(f"{mean}: cannot be read: {error.strerror}") from None
 
 
 def read_binaryproto(path: PathLike) -> Weights:

@@ -10,7 +10,8 @@ from pathlib import Path
 
 from google.protobuf import text_format
 
-from cnnpref.errors import UserError
+from cnnpref.errors import UserError, first_line
+from cnnpref.foreign import read_file
 from cnnpref.nets.caffe.files.schema import SCHEMA, TEST, Message, PathLike
 from cnnpref.nets.caffe.files.text import Unknown, find_unknown, without
 from cnnpref.nets.caffe.files.upgrade import upgrade
@@ -41,7 +42,9 @@ def read_prototxt(path: PathLike) -> Message:
     try:
         net = _parse(read_bytes(path).decode("utf-8-sig", "replace"))
     except text_format.ParseError as error:
-        raise UserError(f"{path}: not a readable prototxt: {error}") from None
+        raise UserError(f"{path}: not a readable prototxt: {first_line(error)}") from None
+    except RecursionError:
+        raise UserError(f"{path}: not a readable prototxt: nested too deeply") from None
     net.name = net.name or Path(path).stem
     upgrade(net)
     kept = [layer for layer in net.layer if _included(layer, net.state)]
@@ -82,7 +85,7 @@ def read_bytes(path: PathLike) -> bytes:
         UserError: the file cannot be read.
     """
     try:
-        return Path(path).read_bytes()
+        return read_file(path)
     except OSError as error:
         raise UserError(f"{path}: cannot be read: {error.strerror}") from None
 

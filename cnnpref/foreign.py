@@ -1,0 +1,197 @@
+"""Files that others may have made, opened with distrust: what they hold is data, and theirs alone.
+
+An HDF5 file can lead to other files: by links, by raw data that lies outside, by virtual datasets.
+It can name filters, which are programs, and say that it holds far more than it does.
+"""
+
+from __future__ import annotations
+
+import bz2
+import errno
+import gzip
+import io
+import lzma
+import os
+import stat
+import tokenize
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import numpy.typing as npt
+
+if TYPE_CHECKING:  # it takes time, which those save that read no HDF5
+    import h5py
+
+_FILTERS = {1, 2, 3, 32000}  # deflate, shuffle, fletcher32 and h5py's lzf: part of every h5py
+_LEAST = 1 << 30  # bytes that may come out of any archive
+_ROOM = 64 << 20  # bytes that a dataset may take of which nearly nothing is stored
+_RATIO = 100  # of its size to what is stored, above that: images are not so empty
+
+
+class ForeignError(OSError):
+    """A file holds what is not taken from others; says what, in a few words."""
+
+
+def read_file(path: str | os.PathLike[str]) -> bytes:
+    """All of a regular file: not of a device or a pipe, which may have no end.
+
+    Raises:
+        OSError: it is something else, or cannot be read.
+    """
+    with open_regular(path) as file:
+        return file.read()
+
+
+@contextmanager
+def open_regular(path: str | os.PathLike[str]) -> Iterator[io.BufferedReader]:
+    """A regular file, to read.
+
+    Raises:
+        OSError: it is something else, or cannot be read.
+    """
+    descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK)  # a pipe would wait for a writer
+    with os.fdopen(descriptor, "rb") as file:
+        if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+            raise OSError(errno.EINVAL, "not a regular file", str(path))
+        yield file
+
+
+def open_npy(path: str | os.PathLike[str]) -> npt.NDArray[Any]:
+    """The array of an .npy file, read as it is used; it has all values that it says it has.
+
+    Raises:
+        OSError: it cannot be read.
+        ValueError: it is damaged, or holds something else than numbers.
+    """
+    with open_regular(path):
+        pass
+    try:
+        return np.lib.format.open_memmap(path, mode="r")
+    except (SyntaxError, tokenize.TokenError, OverflowError, TypeError, RecursionError) as error:
+        raise ValueError(f"its header is damaged: {error}") from None
+
+
+def expanded_limit(path: str | os.PathLike[str]) -> int:
+    """How many bytes may come out of a compressed file: images are hardly smaller in archives."""
+    return max(_LEAST, 200 * Path(path).stat().st_size)
+
+
+def open_expanded(path: str | os.PathLike[str]) -> io.BufferedReader:
+    """What a file holds, compressed by gzip, bzip2, xz, or not at all.
+
+    Raises:
+        OSError: the file cannot be read; later, that it holds far more than it may.
+    """
+    with Path(path).open("rb") as file:
+        start = file.read(6)
+    openers = {b"\x1f\x8b": gzip.open, b"BZh": bz2.open, b"\xfd7zXZ\0": lzma.open}
+    found = [each for magic, each in openers.items() if start.startswith(magic)]
+    opener: Any = found[0] if found else open
+    return io.BufferedReader(_Bounded(opener(path, "rb"), expanded_limit(path)))
+
+
+class _Bounded(io.RawIOBase):
+    """A file that ends with an error where more comes out of it than may."""
+
+    def __init__(self, file: Any, limit: int) -> None:
+        self._file, self._limit = file, limit
+
+    def readable(self) -> bool:
+        return True
+
+    def seekable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: Any) -> int:
+        """Read into a buffer."""
+        data = self._file.read(len(buffer))
+        buffer[: len(data)] = data
+        if self._file.tell() > self._limit:
+            raise ForeignError(errno.EFBIG, "far more comes out of it than it has")
+        return len(data)
+
+    def seek(self, offset: int, whence: int = os.SEEK_SET) -> int:
+        """Go to a place, which is read up to where it is compressed."""
+        if whence == os.SEEK_SET and offset > self._limit:
+            raise ForeignError(errno.EFBIG, "far more comes out of it than it has")
+        return int(self._file.seek(offset, whence))
+
+    def tell(self) -> int:
+        """The place."""
+        return int(self._file.tell())
+
+    def close(self) -> None:
+        """Close it and the file below."""
+        self._file.close()
+        super().close()
+
+
+def open_hdf5(path: str | os.PathLike[str]) -> h5py.File:
+    """An HDF5 file, to read, that leads nowhere else.
+
+    Files are replaced, never changed: no lock is needed, and some network file systems have none.
+
+    Raises:
+        OSError: it cannot be opened; `ForeignError` if that is because of what it holds.
+    """
+    import h5py
+    from h5py import h5g, h5o
+
+    if Path(path).exists() and not (Path(path).is_file() or Path(path).is_dir()):
+        raise ForeignError("not a regular file")
+    file = h5py.File(path, "r", locking=False)
+    try:
+        top = h5g.open(file.id, b"/")
+        fault = next(_faults(top, "", {h5o.get_info(top).addr}), None)
+    except Exception as error:  # h5py raises almost anything for damaged files
+        fault = f"damaged: {' '.join(str(error).split())}"
+    if fault:
+        file.close()
+        raise ForeignError(fault)
+    return file
+
+
+def _faults(group: Any, place: str, seen: set[int]) -> Iterator[str]:
+    """What is wrong with what lies in a group, at any depth."""
+    from h5py import h5d, h5g, h5l, h5o
+
+    for key in group:
+        name = f"{place}/{key.decode('utf-8', 'replace')}"
+        link = group.links.get_info(key).type
+        if link not in (h5l.TYPE_HARD, h5l.TYPE_SOFT):
+            yield f"{name} is a link to another file"
+        elif link == h5l.TYPE_HARD:
+            item = h5o.open(group, key)
+            address = h5o.get_info(item).addr
+            again = address in seen
+            seen.add(address)
+            if isinstance(item, h5g.GroupID):
+                if again:
+                    yield f"{name} is a group that lies elsewhere too"
+                yield from _faults(item, name, seen)
+            elif isinstance(item, h5d.DatasetID) and not again:
+                yield from (f"{name} {fault}" for fault in _dataset_faults(item))
+
+
+def _dataset_faults(data: Any) -> Iterator[str]:
+    from h5py import h5d
+
+    how = data.get_create_plist()
+    if how.get_external_count():
+        yield "has its data in another file"
+    filters = {how.get_filter(number)[0] for number in range(how.get_nfilters())}
+    if filters - _FILTERS:
+        yield f"needs the filter {min(filters - _FILTERS)}"
+    if how.get_layout() == h5d.VIRTUAL:
+        names = {how.get_virtual_filename(number) for number in range(how.get_virtual_count())}
+        if names != {"."}:  # of this file
+            yield "refers to other files"
+        return
+    size, stored = data.get_space().get_simple_extent_npoints() * data.dtype.itemsize, 0
+    if size > _ROOM:
+        stored = data.get_storage_size()
+    if size > max(_ROOM, _RATIO * stored):
+        yield f"says it holds {size / 2**20:,.0f} MiB, of {stored:,} bytes"
