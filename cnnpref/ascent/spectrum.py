@@ -54,6 +54,7 @@ class Spectrum:
     Attributes:
         size: (h, w).
         frequency: in cycles per pixel.
+        bands: of frequencies, whose power `cap` limits.
         multiplicity: how many coefficients of the full transform each one stands for, 1 or 2.
         amplitude: what a coefficient of size 1 stands for, (h, w // 2 + 1) or one for each
             component, (C, h, w // 2 + 1).
@@ -86,7 +87,7 @@ class Spectrum:
             torch.tensor(each, device=device, dtype=torch.float32)
             for each in (frequency, weights, amplitude if measured is None else measured)
         )
-        self._bands = _Bands(frequency.astype(np.float32), weights, max(size), device)
+        self.bands = Bands(frequency.astype(np.float32), weights, max(size), device)
         power_of_one = self.amplitude.flatten(-2).square()
         self._shares = (power_of_one / (height * width))[..., 1:]
 
@@ -108,15 +109,19 @@ class Spectrum:
         """
         squares = x * x
         power = ((squares[..., 0] + squares[..., 1]) * self.multiplicity).flatten(2)
-        factor = self._bands.factors(power, limits)
+        factor = self.bands.factors(power, limits)
         if limits.total:
             power = (power * factor.square())[:, :, 1:] * self._shares
             factor *= (limits.total / power.sum(2).sqrt()).clamp(max=1)[:, :, None]
         return x * factor.reshape(x.shape[:-1])[..., None]
 
 
-class _Bands:
+class Bands:
     """Coefficients by their frequency, band after band; frequency 0 is alone.
+
+    Attributes:
+        middles: of each band its frequency.
+        places: of its coefficients, flat.
 
     Args:
         frequency: in cycles per pixel, (h, w // 2 + 1).
@@ -139,7 +144,8 @@ class _Bands:
         order = np.argsort(number, kind="stable")
         counts = torch.tensor(weights, dtype=torch.float32).flatten()[order].split(sizes.tolist())
         self.middles, self._sizes = middles[found].tolist(), sizes.tolist()
-        self._order, self._places = (torch.from_numpy(a).to(device) for a in (order, places))
+        self._order, self._bands = (torch.from_numpy(a).to(device) for a in (order, places))
+        self.places = self._order.split(self._sizes)
         self._counts = torch.stack([each.sum() for each in counts]).to(device)
 
     def factors(self, power: Tensor, limits: Limits) -> Tensor:
@@ -150,4 +156,4 @@ class _Bands:
         sizes = (sums / self._counts).sqrt()
         most = [limits.band(middle) for middle in self.middles]
         caps = torch.stack([(m / sizes[..., b]).clamp(max=1) for b, m in enumerate(most)], -1)
-        return caps.gather(2, self._places.expand_as(power))
+        return caps.gather(2, self._bands.expand_as(power))

@@ -66,7 +66,8 @@ def test_no_band_has_more_power_than_its_limit(size: tuple[int, int], limits: Li
     assert torch.allclose(ratio[..., 0], ratio[..., 1], rtol=1e-4)
     weights = spectrum.multiplicity.flatten()
     power = (capped.square().sum(-1) * spectrum.multiplicity).flatten(2)
-    for middle, places in spectrum._bands:
+    bands = spectrum.bands
+    for middle, places in zip(bands.middles, bands.places, strict=True):
         size_of_band = (power[:, :, places].sum(2) / weights[places].sum()).sqrt()
         assert float(size_of_band.max()) <= limits.band(middle) * (1 + 1e-5)
     if limits.total:
