@@ -180,7 +180,7 @@ def test_a_layer_file_that_draws_on_others_is_refused(tmp_path: Path) -> None:
             layout[row] = h5py.VirtualSource(f"units/gd/{row}.h5", "image", (8, 8, 3))
         del file["gd/image"]
         file["gd"].create_virtual_dataset("image", layout)
-    with pytest.raises(UserError, match="/gd/image lies in another file"):
+    with pytest.raises(UserError, match="/gd/image refers to other files"):
         open_layer(layer).__enter__()
 
 
