@@ -83,7 +83,7 @@ def _names(folder: Path) -> set[str]:
     """Of the files in a folder, which need not exist."""
     try:
         return set(os.listdir(folder))  # noqa: PTH208 - names alone
-    except FileNotFoundError:
+    except OSError:
         return set()
 
 
