@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from cnnpref.atomic import replacing
+from cnnpref.atomic import remove, replacing
 from cnnpref.commands.arguments import (
     config_option,
     device_option,
@@ -182,9 +182,6 @@ def _draw_sheets(plan: Plan, layer: str | None, method: str | None, look: SheetO
     """Those of the workflow: of each method, and of all of them side by side."""
     from cnnpref.show.sheet import draw_sheet
 
-    looks = [plan.path(LOOK, name) for name in _layers(plan, layer)]
-    for old in (path for each in looks for path in each.parent.glob("look-*.json")):
-        old.unlink()
     sheets: list[tuple[str, str | None]] = [
         (each.layer, each.name) for each in plan.select(layer, method)
     ]
@@ -195,9 +192,13 @@ def _draw_sheets(plan: Plan, layer: str | None, method: str | None, look: SheetO
         for kind in kinds[: 1 + look.pdf]:
             path, data = plan.path(kind, name, one or ""), plan.path(LAYER, name)
             draw_sheet(data, path, one, look, scores=plan.path(SCORES, name))
-    for path in looks if method is None and look == plan.sheets else []:
-        with replacing(path) as temporary:
-            temporary.write_text(look.text, encoding="utf-8")
+    for name in _layers(plan, layer):
+        path = plan.path(LOOK, name)
+        for old in path.parent.glob("look-*.json"):
+            remove(old)
+        if method is None and look == plan.sheets:
+            with replacing(path) as temporary:
+                temporary.write_text(look.text, encoding="utf-8")
 
 
 def _draw_chosen(

@@ -19,6 +19,7 @@ from small_nets import write_net
 from cnnpref.jobs.job import run_batch
 from cnnpref.jobs.nets import Nets
 from cnnpref.nets import describe
+from cnnpref.planning.batches import batches
 from cnnpref.planning.config import resolve_config
 from cnnpref.planning.plan import make_plan
 
@@ -52,7 +53,7 @@ def curve(units: int, folder: Path) -> Iterator[Moment]:
     config |= {"layers": {"fc": {}}, "results": str(folder)}
     plan = make_plan(resolve_config(config, "wide"), describe)
     nets, process, done = Nets(plan.config, torch.device("cpu")), psutil.Process(), 0
-    for batch in plan.batches():
+    for batch in batches(plan):
         assert run_batch(batch, nets) == []
         done += len(batch.units)
         gc.collect()

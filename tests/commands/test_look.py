@@ -131,7 +131,7 @@ def test_an_interrupt_leaves_nothing_behind(net: str, tmp_path: Path) -> None:
         time.sleep(0.02)
     run.send_signal(signal.SIGINT)
     _, told = run.communicate()
-    assert run.returncode == 1
+    assert run.returncode == 130
     assert "Traceback" not in told
     assert told.splitlines()[-1] == "Aborted!"
     assert not list(tmp_path.rglob("units"))

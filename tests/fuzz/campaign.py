@@ -135,6 +135,7 @@ def distinct(faults: Mapping[str, str]) -> dict[str, str]:
 def environment() -> None:
     """Nothing of the user's is read or written, and no other machine is asked."""
     places = {"HOME": "home", "XDG_CACHE_HOME": "cache", "CNNPREF_HOME": "cache", "TMPDIR": "tmp"}
+    places["TORCHINDUCTOR_CACHE_DIR"] = "cache"
     os.environ.update({key: f"./{name}" for key, name in places.items()})
     os.environ.update({"http_proxy": "http://127.0.0.1:9", "https_proxy": "http://127.0.0.1:9"})
     os.environ["HF_HUB_OFFLINE"] = "1"
