@@ -67,7 +67,8 @@ def _huge(random: Random, parent: Any, name: str, shape: Any, kind: Any, _: Any)
     sizes = list(shape)
     sizes[random.randrange(len(sizes))] = random.choice((10**5, 10**8, 2**31, 2**40))
     chunks = tuple(min(size, 16) or 1 for size in sizes)
-    more = random.choice(({}, {"compression": "gzip"}, {"fillvalue": np.zeros((), kind)[()]}))
+    filled = {"fillvalue": np.zeros((), kind)[()]} if np.dtype(kind).kind in "biuf" else {}
+    more = random.choice(({}, {"compression": "gzip"}, filled))
     parent.create_dataset(name, sizes, kind, chunks=chunks, **more)
 
 

@@ -120,9 +120,8 @@ def test_a_run_on_a_full_disk_is_finished_by_the_next(disk: Disk, config: Config
     assert failed.returncode == 1
     assert f".h5: {FULL}" in failed.stderr
     assert "Traceback" not in failed.stderr
-    before = everything()
-    files = {name for name in before if Path(name).name != ".running"}  # the lock
-    assert {Path(name).suffix for name in files} == {".h5"}
+    before = {n: kept for n, kept in everything().items() if Path(n).name != ".running"}  # the lock
+    assert {Path(name).suffix for name in before} == {".h5"}
     assert all(check_unit(path) is None for path in unit_files().values())
     disk.remount("size=8m")
     project.succeed()
