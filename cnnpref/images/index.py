@@ -5,7 +5,7 @@ from __future__ import annotations
 import glob
 import json
 import os
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from hashlib import sha256
@@ -130,21 +130,31 @@ def _containers(place: str) -> Iterator[str]:
         UserError: there is nothing.
     """
     path = Path(place)
-    if path.is_dir():
+    if _is(Path.is_dir, path):
         found = sorted(str(p) for p in _below(path) if _is_shown(p.relative_to(path)))
-    elif glob.has_magic(place) and not path.exists():
+    elif glob.has_magic(place) and not _is(Path.exists, path):
         matches = sorted(glob.glob(place, recursive=True))  # noqa: PTH207 - Path's knows no absolute
         found = [p for match in matches for p in _containers(match)]
     elif path.suffix.lower() in _LISTS:
         found = [p for line in _lines(path) for p in _containers(line)]
-    elif is_named(place) or path.is_file():
+    elif is_named(place) or _is(Path.is_file, path):
         found = [place]
     else:
         found = []
     if not found:
-        what = f"no image below it ({' '.join(SUFFIXES)})" if path.is_dir() else "not found"
+        what = (
+            f"no image below it ({' '.join(SUFFIXES)})" if _is(Path.is_dir, path) else "not found"
+        )
         raise UserError(f"references: {place}: {what}; check the path")
     yield from found
+
+
+def _is(kind: Callable[[Path], bool], path: Path) -> bool:
+    """Whether a path is of that kind; no, where it is too long or one may not look."""
+    try:
+        return kind(path)
+    except OSError:
+        return False
 
 
 def _below(folder: Path) -> Iterator[Path]:
@@ -161,7 +171,7 @@ def _below(folder: Path) -> Iterator[Path]:
         seen.add(key)
         folders.sort()
         paths = (Path(place, name) for name in files)
-        yield from (path for path in paths if path.is_file() or not path.exists())
+        yield from (path for path in paths if _is(Path.is_file, path) or not _is(Path.exists, path))
 
 
 def _is_shown(path: Path) -> bool:
@@ -181,7 +191,7 @@ def _lines(path: Path) -> Iterator[str]:
         if line and not line.startswith("#"):
             places = [text for text in (line, line.rpartition(" ")[0].strip()) if text]
             tried = [str(base / text) for text in places for base in (path.parent, Path())]
-            yield next((each for each in tried if Path(each).exists()), line)
+            yield next((each for each in tried if _is(Path.exists, Path(each))), line)
 
 
 class _Cache:

@@ -10,6 +10,8 @@ from __future__ import annotations
 import numpy as np
 import numpy.typing as npt
 
+from cnnpref.errors import UserError
+
 Floats = npt.NDArray[np.float32]
 Doubles = npt.NDArray[np.float64]
 Counts = npt.NDArray[np.uint64]
@@ -74,6 +76,9 @@ class Distribution:
         bins: places of the bins that anything fell in, ascending, (B,).
         counts: (U, B).
         low, high: exact extremes, (U,).
+
+    Raises:
+        UserError: units have different numbers of values.
     """
 
     def __init__(
@@ -83,6 +88,11 @@ class Distribution:
         self._starts = _LOWEST[bins]
         self._ends = np.append(_LOWEST, np.float32(np.inf))[bins + 1]
         self._below = np.cumsum(counts, axis=1, dtype=np.uint64)
+        if (self._below[:, -1:] != self._below[0, -1:]).any():
+            raise UserError(
+                "counts of reference images: units have different numbers of values, so a shard is"
+                " damaged; delete references/shards and run it again"
+            )
 
     def quantile(self, q: float) -> Doubles:
         """The number that a share q of the values lies below, (U,); within `ERROR` of it."""

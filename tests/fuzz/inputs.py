@@ -162,7 +162,7 @@ def read_reference_file(path: Path) -> None:
 
 def read_nature_file(path: Path) -> None:
     commands("check")(path)
-    read_statistics(path, 12)
+    read_statistics(path, 8)
     read_nature(path)
 
 

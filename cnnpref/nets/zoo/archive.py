@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import lzma
 import tarfile
 import zipfile
 import zlib
@@ -15,6 +16,7 @@ PIECE = 1 << 20  # bytes
 _DAMAGE = (  # what reading a broken archive raises
     zipfile.BadZipFile,
     tarfile.TarError,
+    lzma.LZMAError,
     zlib.error,
     EOFError,
     OSError,
