@@ -78,7 +78,7 @@ class Distribution:
         low, high: exact extremes, (U,).
 
     Raises:
-        UserError: units have different numbers of values.
+        UserError: units have no values, or different numbers of them.
     """
 
     def __init__(
@@ -88,10 +88,11 @@ class Distribution:
         self._starts = _LOWEST[bins]
         self._ends = np.append(_LOWEST, np.float32(np.inf))[bins + 1]
         self._below = np.cumsum(counts, axis=1, dtype=np.uint64)
-        if (self._below[:, -1:] != self._below[0, -1:]).any():
+        totals, falls = self._below[:, -1:], self._below[:, 1:] < self._below[:, :-1]  # overflow
+        if falls.any() or not totals.all() or (totals != totals[0]).any():
             raise UserError(
-                "counts of reference images: units have different numbers of values, so a shard is"
-                " damaged; delete references/shards and run it again"
+                "counts of reference images: units have no values, or different numbers of them, so"
+                " a shard is damaged; delete references/shards and run it again"
             )
 
     def quantile(self, q: float) -> Doubles:
