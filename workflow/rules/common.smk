@@ -55,7 +55,6 @@ def as_read(wildcards, output):
     return json.dumps({**settings, "results": root + settings["results"]})
 
 
-
 # Jobs use the cnnpref that is installed with snakemake, even if it is not on the PATH; with
 # `--sdm conda` or `--sdm apptainer` that of their own environment.
 deployed = {method.name for method in workflow.deployment_settings.deployment_method}
