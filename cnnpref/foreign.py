@@ -13,7 +13,10 @@ import io
 import lzma
 import os
 import stat
+import tarfile
 import tokenize
+import zipfile
+import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -25,6 +28,10 @@ import numpy.typing as npt
 if TYPE_CHECKING:  # it takes time, which those save that read no HDF5
     import h5py
 
+BROKEN_ARCHIVE = (  # what reading a damaged zip, tar or compressed file raises
+    *(zipfile.BadZipFile, tarfile.TarError, lzma.LZMAError, zlib.error, EOFError, OSError),
+    RuntimeError,  # an encrypted member, an unknown compression
+)
 _FILTERS = {1, 2, 3, 32000}  # deflate, shuffle, fletcher32 and h5py's lzf: part of every h5py
 _LEAST = 1 << 30  # bytes that may come out of any archive
 _ROOM = 64 << 20  # bytes that a dataset may take of which nearly nothing is stored

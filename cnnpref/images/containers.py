@@ -5,13 +5,11 @@ from __future__ import annotations
 import importlib
 import importlib.util
 import inspect
-import lzma
 import os
 import struct
 import sys
 import tarfile
 import zipfile
-import zlib
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -20,7 +18,14 @@ import h5py
 import numpy as np
 
 from cnnpref.errors import UserError, first_line, suggest
-from cnnpref.foreign import expanded_limit, open_expanded, open_hdf5, open_npy, read_file
+from cnnpref.foreign import (
+    BROKEN_ARCHIVE,
+    expanded_limit,
+    open_expanded,
+    open_hdf5,
+    open_npy,
+    read_file,
+)
 from cnnpref.images.pictures import Content
 
 SUFFIXES = (
@@ -30,10 +35,8 @@ SUFFIXES = (
 _LARGEST = 256 << 20  # bytes of an image file
 _TARS = (".tar", ".tar.gz", ".tgz", ".tar.bz2", ".tar.xz")
 
-_DAMAGE = (  # what reading damaged containers raises
-    *(OSError, ValueError, EOFError, RuntimeError, LookupError, TypeError),
-    *(zipfile.BadZipFile, tarfile.TarError, zlib.error, lzma.LZMAError, struct.error),
-)
+# What reading damaged containers raises.
+_DAMAGE = (*BROKEN_ARCHIVE, ValueError, LookupError, TypeError, struct.error)
 
 Contents = Iterator[tuple[str, Content]]
 """Members and what they hold, in the order of the container."""

@@ -92,7 +92,7 @@ def find_images(places: Sequence[str]) -> Index:
 
 
 def _is_broken(path: str) -> bool:
-    return not is_named(path) and Path(path).is_symlink() and not Path(path).exists()
+    return not is_named(path) and Path(path).is_symlink() and not _is(Path.exists, Path(path))
 
 
 def read_images(images: Sequence[Image]) -> Iterator[tuple[Image, Content]]:

@@ -12,12 +12,13 @@ import torch
 from cnnpref.ascent.statistics import NaturalStatistics
 from cnnpref.ascent.variables import Generator
 from cnnpref.errors import UserError
+from cnnpref.foreign import open_hdf5
 from cnnpref.jobs.act_range import load_bounds
 from cnnpref.nets import Net, fetched_sha256, open_net, with_zoo_files
 from cnnpref.planning.config import BLOB_KEYS, Config
 from cnnpref.planning.files import NATURE
 from cnnpref.planning.series import Origin, Series
-from cnnpref.results.hdf5 import open_file, reason_of
+from cnnpref.results.hdf5 import reading
 
 
 class Nets:
@@ -80,15 +81,12 @@ def read_statistics(path: Path, width: int, images: str | None = None) -> Natura
     Raises:
         UserError: the file is missing, damaged, or of other images.
     """
-    try:
-        with open_file(path) as file:
-            found = file.attrs.get("pixels")
-            mean, components, magnitude = (
-                np.asarray(file[name], np.float64)
-                for name in ("colour/mean", "colour/components", "magnitude")
-            )
-    except (LookupError, OSError, RuntimeError, TypeError, ValueError) as error:
-        raise UserError(f"{path}: {reason_of(error)}; measure the reference images again") from None
+    with reading(path, "measure the reference images again"), open_hdf5(path) as file:
+        found = file.attrs.get("pixels")
+        mean, components, magnitude = (
+            np.asarray(file[name], np.float64)
+            for name in ("colour/mean", "colour/components", "magnitude")
+        )
     if images not in (None, found):
         raise UserError(f"{path} is of other images; measure the reference images again")
     return NaturalStatistics(mean, components, magnitude, width)

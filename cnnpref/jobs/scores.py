@@ -13,6 +13,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from cnnpref.atomic import remove
 from cnnpref.errors import UserError
 from cnnpref.images.pictures import Bytes
 from cnnpref.jobs.nets import Nets
@@ -125,7 +126,7 @@ def _delete_parts_of_other_tables(part: Path) -> None:
     layer = part.stem.rpartition("-")[0]
     for path in part.parent.glob("*.parquet"):
         if path != part and path.stem.rpartition("-")[0] == layer:
-            path.unlink(missing_ok=True)
+            remove(path)
 
 
 def _check_units(plan: Plan, series: Series, data: MethodData | None) -> None:

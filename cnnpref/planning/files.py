@@ -97,9 +97,8 @@ LAYER = Kind("layer file", "layers/{layer}.h5")
 LAYER_SHEET = Kind("sheet", "sheets/{layer}{page}.png")
 METHOD_SHEET = Kind("sheet", "sheets/{layer}/{name}{page}.png")
 LAYER_PDF = Kind("sheet", "sheets/{layer}.pdf", on_request=True)
-LOOK = Kind(
-    "sheet look", "sheets/{layer}/look-{look}.json"
-)  # of the others; where it changes, all do
+# Of the other sheets: where it changes, all are drawn anew.
+LOOK = Kind("sheet look", "sheets/{layer}/look-{look}.json")
 METHOD_PDF = Kind("sheet", "sheets/{layer}/{name}.pdf", on_request=True)
 PAGE = Kind("gallery file", "pages/{layer}.html")
 MANIFEST = Kind("gallery file", "pictures/{layer}/manifest.json")  # of all that a layer's job wrote

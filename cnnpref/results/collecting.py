@@ -11,11 +11,11 @@ import h5py
 import numpy as np
 
 from cnnpref.atomic import PatientFile, replacing
+from cnnpref.foreign import open_hdf5
 from cnnpref.planning.series import Series
 from cnnpref.results.hdf5 import (
     create,
     decode,
-    open_file,
     plain,
     put,
     read_attributes,
@@ -67,7 +67,7 @@ def collect(path: Path, series: Sequence[Series], whole: bool = False) -> None:
 
 def _read_row(path: Path, digest: str) -> Row:
     demand_unit(path, digest)
-    with open_file(path) as file:
+    with open_hdf5(path) as file:
         attributes = {**LATER, **file.attrs}
         told = {name: decode(name, attributes[name]) for name in _ROW}
         told["status"] = Status(told["status"])
@@ -88,7 +88,7 @@ def _write_images(group: h5py.Group, paths: Sequence[Path], output: PatientFile)
     apart: list[int] = []  # rows whose best image is another one
     for index, path in enumerate(paths):
         _require(output)
-        with open_file(path) as unit:
+        with open_hdf5(path) as unit:
             for name in (n for n in _STACKED if n in unit):
                 put(group, name, index, unit[name])
             if not _is_best(unit):
@@ -125,7 +125,7 @@ def _write_rest(group: h5py.Group, paths: Sequence[Path], output: PatientFile) -
     common, about, counts = read_attributes(group), [], []
     for path in paths:
         _require(output)
-        with open_file(path) as unit:
+        with open_hdf5(path) as unit:
             about.append(json.dumps(_about(unit, common)))
             counts.append(len(unit[FRAMES[0]]) if FRAMES[0] in unit else 0)
             for name in (n for n in FRAMES if n in unit):

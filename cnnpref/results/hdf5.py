@@ -5,8 +5,8 @@ from __future__ import annotations
 import json
 import os
 import zlib
-from collections.abc import Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import ExitStack, contextmanager
 from math import prod
 from numbers import Real
 from pathlib import Path
@@ -28,6 +28,8 @@ _TEXTS = ("net", "layer", "method", "digest", "status", "device", "label", *JSON
 _NUMBERS = ("unit", "seed", "score", "score_best", "seconds", "sign", "attempts")
 TYPES: dict[str, type] = {**dict.fromkeys(_TEXTS, str), **dict.fromkeys(_NUMBERS, Real)}
 
+UNREADABLE = (LookupError, OSError, RuntimeError, TypeError, ValueError)  # of damaged files
+
 # What every HDF5 library reads. Level 1 takes gd's images to 56 %; 9 to 54 %, in twice the time.
 COMPRESSION: dict[str, Any] = {"compression": "gzip", "compression_opts": 1, "shuffle": True}
 _SMALL = 4096  # bytes: of a smaller array the index of its chunk takes what compression saves
@@ -44,15 +46,6 @@ def create(path: Path, kind: str) -> Iterator[tuple[h5py.File, PatientFile]]:
         finally:
             if output.error:
                 raise output.error  # the cause; HDF5 reports another error in its place
-
-
-def open_file(path: Path) -> h5py.File:
-    """An HDF5 file, to read.
-
-    Raises:
-        OSError: it cannot be opened, or holds what no file of ours does.
-    """
-    return open_hdf5(path)
 
 
 def reason_of(error: Exception) -> str:
@@ -80,8 +73,31 @@ def reading(path: Path, advice: str) -> Iterator[None]:
     """
     try:
         yield
-    except (LookupError, OSError, RuntimeError, TypeError, ValueError) as error:
+    except UNREADABLE as error:
         raise UserError(f"{path}: {reason_of(error)}; {advice}") from None
+
+
+@contextmanager
+def opened(
+    path: Path, fault_of: Callable[[h5py.File], str | None], advice: str
+) -> Iterator[h5py.File]:
+    """A file without fault, to read.
+
+    Args:
+        path: of the file.
+        fault_of: what is wrong with an open file, in a few words; None if that is nothing.
+        advice: what to do where something is.
+
+    Raises:
+        UserError: it cannot be opened, or has a fault.
+    """
+    with ExitStack() as stack:
+        with reading(path, advice):
+            file = stack.enter_context(open_hdf5(path))
+            fault = fault_of(file)
+        if fault:
+            raise UserError(f"{path}: {fault}; {advice}")
+        yield file
 
 
 def write_array(file: h5py.Group, name: str, array: npt.NDArray[np.generic]) -> None:

@@ -22,11 +22,10 @@ from cnnpref.results.hdf5 import (
     JSON,
     attribute_fault,
     format_fault,
-    open_file,
+    opened,
     put,
     read_attributes,
     reading,
-    reason_of,
     storage_fault,
 )
 from cnnpref.results.unit_file import ARRAYS, LATER, UnitResult
@@ -186,17 +185,14 @@ def open_layer(path: Path) -> Iterator[dict[str, MethodData]]:
     Raises:
         UserError: it is missing or not a layer file.
     """
-    try:
-        file = open_file(path)
-        fault = format_fault(file, LAYER_FORMAT) or _form_fault(file) or _images_fault(file)
-    except (LookupError, OSError, RuntimeError, TypeError, ValueError) as error:
-        fault = reason_of(error)
-    if fault:
-        raise UserError(f"{path}: {fault}; {_ADVICE}")
-    with file:
+    with opened(path, _fault, _ADVICE) as file:
         with reading(path, _ADVICE):
             methods = {name: MethodData(group, path) for name, group in file.items()}
         yield methods
+
+
+def _fault(file: h5py.File) -> str | None:
+    return format_fault(file, LAYER_FORMAT) or _form_fault(file) or _images_fault(file)
 
 
 def _form_fault(file: h5py.File) -> str | None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
@@ -17,11 +17,11 @@ from cnnpref.geometry import Shape
 from cnnpref.planning.series import escape
 from cnnpref.results.forms import form_fault
 from cnnpref.results.hdf5 import (
+    COMPRESSION,
     create,
     format_fault,
-    open_file,
+    opened,
     reading,
-    reason_of,
     write_attributes,
 )
 from cnnpref.statistics.layer import QUANTILES, Known, LayerReferences, Moments, Picks
@@ -230,19 +230,14 @@ def reference_fault(path: Path, kind: str, digest: str) -> str | None:
         return str(error).removeprefix(f"{path}: ").partition(";")[0]
 
 
-@contextmanager
-def _opened(path: Path, kind: str, digest: str | None) -> Iterator[h5py.File]:
-    try:
-        file = open_file(path)
+def _opened(path: Path, kind: str, digest: str | None) -> AbstractContextManager[h5py.File]:
+    def fault_of(file: h5py.File) -> str | None:
         fault = format_fault(file, kind) or form_fault(file, _FORMS[kind])
         if not fault and digest not in (None, file.attrs.get("digest")):
             fault = "of other images, layers or settings"
-    except (LookupError, OSError, RuntimeError, TypeError, ValueError) as error:
-        fault = reason_of(error)
-    if fault:
-        raise UserError(f"{path}: {fault}; {_ADVICE}")
-    with file:
-        yield file
+        return fault
+
+    return opened(path, fault_of, _ADVICE)
 
 
 def _demand_parts(file: h5py.File, layers: Sequence[str]) -> None:
@@ -257,7 +252,7 @@ def _demand_parts(file: h5py.File, layers: Sequence[str]) -> None:
 def _write_array(group: h5py.Group, name: str, array: Any) -> None:
     x = np.asarray(array)
     if name == "counts":
-        group.create_dataset(name, data=x, compression="gzip", compression_opts=1, shuffle=True)
+        group.create_dataset(name, data=x, **COMPRESSION)
     elif x.ndim == 2 and x.size:
         chunks = min(len(x), _IMAGES), min(x.shape[1], _UNITS)
         group.create_dataset(name, data=x, chunks=chunks)

@@ -12,12 +12,13 @@ import numpy.typing as npt
 
 from cnnpref.atomic import replacing
 from cnnpref.errors import UserError
+from cnnpref.foreign import open_hdf5
 from cnnpref.input_space import Array
 from cnnpref.results.forms import form_fault
 from cnnpref.results.hdf5 import (
+    UNREADABLE,
     create,
     format_fault,
-    open_file,
     read_attributes,
     reading,
     reason_of,
@@ -105,7 +106,7 @@ def read_unit(path: Path) -> UnitResult:
         UserError: it is missing or not a complete unit file.
     """
     demand_unit(path)
-    with reading(path, _ADVICE), open_file(path) as file:
+    with reading(path, _ADVICE), open_hdf5(path) as file:
         arrays = {name: file[name][()] for name in ARRAYS if name in file}
         return UnitResult(**arrays, attributes={**LATER, **read_attributes(file)})
 
@@ -116,13 +117,13 @@ def check_unit(path: Path, digest: str | None = None) -> str | None:
     Valid: it opens, is complete, is of the unit that its name says, and has the wanted digest.
     """
     try:
-        with open_file(path) as file:
+        with open_hdf5(path) as file:
             return (
                 format_fault(file, UNIT_FORMAT)
                 or _dataset_fault(file)
                 or _attribute_fault(file, path.stem, digest)
             )
-    except (LookupError, OSError, RuntimeError, TypeError, ValueError) as error:
+    except UNREADABLE as error:
         return reason_of(error)
 
 

@@ -2,26 +2,16 @@
 
 from __future__ import annotations
 
-import lzma
 import tarfile
 import zipfile
-import zlib
 from collections.abc import Iterable, Iterator
 from contextlib import ExitStack
 from pathlib import Path, PurePosixPath
 from typing import IO
 
-PIECE = 1 << 20  # bytes
+from cnnpref.foreign import BROKEN_ARCHIVE
 
-_DAMAGE = (  # what reading a broken archive raises
-    zipfile.BadZipFile,
-    tarfile.TarError,
-    lzma.LZMAError,
-    zlib.error,
-    EOFError,
-    OSError,
-    RuntimeError,  # an encrypted member, an unknown compression
-)
+PIECE = 1 << 20  # bytes
 
 
 class UnfitError(Exception):
@@ -60,7 +50,7 @@ def _open(archive: Path, member: str, opened: ExitStack) -> IO[bytes]:
         source = tarred.extractfile(name)
         assert source is not None  # of a regular file
         return opened.enter_context(source)
-    except _DAMAGE:
+    except BROKEN_ARCHIVE:
         raise UnfitError("no archive that can be read") from None
 
 
@@ -75,5 +65,5 @@ def _pieces(source: IO[bytes]) -> Iterator[bytes]:
     try:
         while piece := source.read(PIECE):
             yield piece
-    except _DAMAGE:
+    except BROKEN_ARCHIVE:
         raise UnfitError("a damaged archive") from None

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -12,9 +12,8 @@ import h5py
 import numpy as np
 import numpy.typing as npt
 
-from cnnpref.errors import UserError
 from cnnpref.results.forms import form_fault
-from cnnpref.results.hdf5 import open_file, reading
+from cnnpref.results.hdf5 import opened, reading
 from cnnpref.unit_map import Position
 
 _ADVICE = "delete it and make the references again"
@@ -155,13 +154,14 @@ def open_references(path: Path, position: Position) -> Iterator[References | Non
     if not path.exists():
         yield None
         return
-    with ExitStack() as stack:
+    with opened(path, _fault, _ADVICE) as file:
         with reading(path, _ADVICE):
-            file = stack.enter_context(open_file(path))
-            if fault := form_fault(file, _FORM) or _place_fault(file):
-                raise UserError(f"{path}: {fault}; {_ADVICE}")
             found = References(file, position)
         yield found
+
+
+def _fault(file: h5py.File) -> str | None:
+    return form_fault(file, _FORM) or _place_fault(file)
 
 
 def _place_fault(file: h5py.File) -> str | None:
