@@ -10,20 +10,25 @@ from threading import Timer, current_thread, main_thread
 from types import FrameType
 
 GRACE = 4.0  # seconds after which the process ends whatever it does: batch systems wait 5 and more
+_SAVED = "what was finished is saved: run it again to go on"
 _SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
 
 class InterruptedWork(BaseException):
     """A signal came; no mistake, so nothing but the command line catches it.
 
+    Args:
+        number: the signal's.
+        kept: what is left, and how to go on.
+
     Attributes:
         code: with which a process ends that a signal ends: 130 or 143.
     """
 
-    def __init__(self, number: int) -> None:
+    def __init__(self, number: int, kept: str = _SAVED) -> None:
         name = "Ctrl-C" if number == signal.SIGINT else signal.Signals(number).name
-        super().__init__(f"ended by {name}; what was finished is saved: run it again to go on")
-        self.code = 128 + number
+        super().__init__(f"ended by {name}; {kept}")
+        self.number, self.code = number, 128 + number
 
 
 class _State:

@@ -17,6 +17,7 @@ from cnnpref.commands.first_config import first_config
 from cnnpref.commands.net_argument import as_written, net_argument
 from cnnpref.commands.nets import list_layers
 from cnnpref.errors import UserError
+from cnnpref.interruption import InterruptedWork
 from cnnpref.methods import METHODS
 from cnnpref.methods.options import COUNT
 from cnnpref.planning.config import Config, resolve_config
@@ -25,6 +26,7 @@ from cnnpref.planning.plan import Plan, make_plan
 from cnnpref.planning.series import Batch, escape
 
 UNITS = 9  # that are shown unless told otherwise
+_LOST = "nothing is kept: with --keep FOLDER finished units stay, and the next time goes on"
 _ALONE = [name for name, method in METHODS.items() if not method.needs_generator]
 
 
@@ -142,7 +144,10 @@ def _results(keep: str | None) -> Iterator[str]:
         yield keep
         return
     with TemporaryDirectory(prefix="cnnpref-") as folder:
-        yield folder
+        try:
+            yield folder
+        except InterruptedWork as ended:
+            raise InterruptedWork(ended.number, _LOST) from None
 
 
 def _checked_out(out: str) -> Path:

@@ -123,20 +123,27 @@ def digest_of(content: Content) -> str:
     return sha256(head + content.tobytes()).hexdigest()
 
 
-def _containers(place: str) -> Iterator[str]:
+def _containers(place: str, lists: tuple[Path, ...] = ()) -> Iterator[str]:
     """The containers in a place, sorted.
 
+    Args:
+        place: see `find_images`.
+        lists: the text files that led there.
+
     Raises:
-        UserError: there is nothing.
+        UserError: there is nothing, a list leads to itself, or it is the root of the disk.
     """
     path = Path(place)
     if _is(Path.is_dir, path):
         found = sorted(str(p) for p in _below(path) if _is_shown(p.relative_to(path)))
     elif glob.has_magic(place) and not _is(Path.exists, path):
         matches = sorted(glob.glob(place, recursive=True))  # noqa: PTH207 - Path's knows no absolute
-        found = [p for match in matches for p in _containers(match)]
+        found = [p for match in matches for p in _containers(match, lists)]
     elif path.suffix.lower() in _LISTS:
-        found = [p for line in _lines(path) for p in _containers(line)]
+        if path.resolve() in lists:
+            raise UserError(f"references: {place}: this list lists itself; take that line out")
+        inner = (*lists, path.resolve())
+        found = [p for line in _lines(path) for p in _containers(line, inner)]
     elif is_named(place) or _is(Path.is_file, path):
         found = [place]
     else:
@@ -161,7 +168,12 @@ def _below(folder: Path) -> Iterator[Path]:
     """The files in a folder and below it, also where links lead; each folder once.
 
     Links to nothing count as files, so that they are missed.
+
+    Raises:
+        UserError: it is the root of the disk.
     """
+    if folder.resolve() == Path(folder.resolve().anchor):
+        raise UserError(f"references: {folder}: that is the whole disk; name a folder on it")
     seen = set()
     for place, folders, files in os.walk(folder, followlinks=True):
         key = os.path.realpath(place)

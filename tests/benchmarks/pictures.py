@@ -17,18 +17,20 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from time import perf_counter
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import picture_material
 import torch
+import yaml
 from lucid_peer import Lucid
 from picture_nature import Bytes, Colours, Natural, Spectrum, cut
 from picture_scores import Layer, scores, verdicts
 from torch import Tensor
 
 import cnnpref
-from cnnpref.methods import METHODS, resolve
+from cnnpref.methods import METHODS, Options, resolve
 from cnnpref.nets.kernels import fast_kernels
 from cnnpref.nets.net import Net
 from cnnpref.scoring.disturb import eight_bits
@@ -60,29 +62,46 @@ class Method:
 
 
 def method(net: Net, name: str) -> Method:
-    """A method of ours by its name, or "lucid", with a number of steps after a colon if wanted."""
-    plain, _, steps = name.partition(":")
+    """A method of ours, with options after a colon, or "lucid" with its number of steps there.
+
+    Args:
+        net: that the pictures are for.
+        name: such as "spectral", "spectral:precision=bf16,steps=64", "lucid:200".
+    """
+    plain, _, rest = name.partition(":")
     if plain == "lucid":
-        peer = Lucid(net, [layer for layer in net.layers if summed(net, layer)], int(steps or 512))
+        peer = Lucid(net, [layer for layer in net.layers if summed(net, layer)], int(rest or 512))
         return Method(name, peer, lambda _: peer.steps)
-    return Method(name, partial(ours, net, plain), partial(steps_of, net, plain))
+    parts = (part.partition("=") for part in rest.split(",") if part)
+    how = partial(resolved, net, plain, {key: yaml.safe_load(value) for key, _, value in parts})
+    return Method(
+        name, partial(ours, net, plain, how), lambda layer: METHODS[plain].iterations(how(layer))
+    )
 
 
 def ours(
-    net: Net, name: str, layer: str, units: Sequence[int], seeds: Sequence[int]
+    net: Net,
+    name: str,
+    options: Callable[[str], Options],
+    layer: str,
+    units: Sequence[int],
+    seeds: Sequence[int],
 ) -> npt.NDArray[np.uint8]:
-    """Pictures by `cnnpref.maximise`, with its preset for the kind of target, as they are."""
-    where = "all" if summed(net, layer) else "center"
-    objective = cnnpref.Objective.units(net, layer, units, where)
-    return eight_bits(cnnpref.maximise(net, objective, name, seeds=list(seeds)).images)
+    """Pictures by `cnnpref.maximise`, as they are."""
+    objective = cnnpref.Objective.units(net, layer, units, where(net, layer))
+    found = cnnpref.maximise(net, objective, name, options(layer), seeds=list(seeds))
+    return eight_bits(found.images)
 
 
-def steps_of(net: Net, name: str, layer: str) -> int:
-    """Steps of a method of ours, by the options of its preset."""
-    where = "all" if summed(net, layer) else "center"
-    found = METHODS[name]
-    options = resolve(name, found.default_preset(net.layer_shape(layer), where))
-    return found.iterations(options)
+def resolved(net: Net, name: str, given: dict[str, Any], layer: str) -> Options:
+    """The options of the preset for the kind of target, with those that are given."""
+    preset = METHODS[name].default_preset(net.layer_shape(layer), where(net, layer))
+    return resolve(name, preset, given)
+
+
+def where(net: Net, layer: str) -> str:
+    """Which positions of a unit count."""
+    return "all" if summed(net, layer) else "center"
 
 
 def summed(net: Net, layer: str) -> bool:
@@ -189,7 +208,12 @@ def asked() -> argparse.Namespace:
     ask.add_argument("--caffemodel", type=Path, required=True)
     ask.add_argument("--mean", type=float, nargs=3, default=(104, 117, 123), help="B G R")
     ask.add_argument("--layers", nargs="+", required=True)
-    ask.add_argument("--methods", nargs="+", default=["spectral"], help="ours, or lucid[:STEPS]")
+    ask.add_argument(
+        "--methods",
+        nargs="+",
+        default=["spectral"],
+        help="NAME[:OPTION=VALUE,...], or lucid[:STEPS]",
+    )
     ask.add_argument("--count", type=int, default=48, help="units of a layer, drawn at random")
     ask.add_argument("--draw", type=int, default=2, help="seed of that draw; tune on another")
     ask.add_argument("--seeds", type=int, default=1, help="pictures of a unit, for their diversity")

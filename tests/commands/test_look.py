@@ -133,7 +133,7 @@ def test_an_interrupt_leaves_nothing_behind(net: str, tmp_path: Path) -> None:
     _, told = run.communicate()
     assert run.returncode == 130
     assert "Traceback" not in told
-    assert "ended by Ctrl-C" in told.splitlines()[-1]
+    assert "ended by Ctrl-C; nothing is kept" in told.splitlines()[-1]
     assert not list(tmp_path.rglob("units"))
 
 

@@ -14,7 +14,7 @@ import pytest
 from inputs import KINDS
 from places import ROOT
 
-INPUTS = 20  # of each kind; `make fuzz` goes on for as long as it is told
+INPUTS = 25  # of each kind; `make fuzz` goes on for as long as it is told
 
 
 @pytest.fixture(scope="module")

@@ -156,3 +156,17 @@ def test_places_without_images_are_refused(
     message = refusal(find_images, [place])
     assert place.partition(":")[0] in message
     assert told in message
+
+
+@pytest.mark.parametrize(
+    ("line", "part"),
+    [
+        ("again.txt", "again.txt: this list lists itself"),
+        ("other.lst", "again.txt: this list lists itself"),
+        ("/", "/: that is the whole disk"),
+    ],
+)
+def test_a_list_that_leads_nowhere(tmp_path: Path, line: str, part: str) -> None:
+    (tmp_path / "again.txt").write_text(f"{line}\n")
+    (tmp_path / "other.lst").write_text("again.txt\n")
+    assert part in refusal(lambda: find_images([str(tmp_path / "again.txt")]))
