@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Sequence
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import replace
 from typing import Any
 
@@ -197,7 +197,9 @@ def _solve(
     film = Film(keep_frames, method.length(options)) if keep_frames else None
     if observers := [each for each in (observe, film) if each]:
         task.watched(lambda moment: _tell(observers, moment), method.shows_update, rows)
-    solution = _solution(task, method.optimise(options, task)).first(rows)
+    optimum = method.optimise(options, task)
+    with nullcontext() if method.precision(options) == "float32" else fast_kernels():
+        solution = _solution(task, optimum).first(rows)
     return _with_frames(solution, film) if film else solution
 
 
@@ -213,7 +215,7 @@ def _with_frames(solution: Solution, film: Film) -> Solution:
 
 
 def _solution(task: Task, optimum: Optimum) -> Solution:
-    """Images and honest scores: both iterates are evaluated as they are, without jitter."""
+    """Images and honest scores: both iterates are evaluated as they are, in single precision."""
     (last, worth), (best, best_worth) = map(task.activation, (optimum.x, optimum.best))
     is_better = worth > best_worth
     better = torch.where(per_row(is_better, optimum.x), optimum.x, optimum.best)

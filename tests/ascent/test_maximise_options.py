@@ -224,6 +224,11 @@ def test_passes_in_bfloat16_are_near_and_do_not_depend_on_the_batch(
         assert not np.array_equal(batch.images, wanted.images)
     first, other = (np.array([trace[0] for trace in each.activations]) for each in (batch, wanted))
     np.testing.assert_allclose(first, other, atol=0.03 * np.abs(other).max())
+    pixels = torch.from_numpy(net.space.encode(batch.images)).float()
+    seen = net.activations(pixels, layer)[range(5), units]
+    if layer != "fc":
+        seen = seen[..., seen.shape[-2] // 2, seen.shape[-1] // 2]
+    np.testing.assert_allclose(batch.scores, seen.flatten(), rtol=1e-4, atol=1e-4)  # not rounded
 
 
 def test_a_device_without_bfloat16_refuses_it(

@@ -4,8 +4,8 @@
 
 For each case that --only names, of the iterations after the first, the share of the time within
 cnnpref's own functions, with all that they call, and in single functions alone; then, of the time
-in PyTorch's operations, the share of each.
-Options are those of speed.py.
+in PyTorch's operations, the share of each. What of `viewing._pass` is left to 1 is the own share
+of spectral and maco: all but the net's pass. Options are those of speed.py.
 """
 
 from __future__ import annotations
@@ -38,17 +38,19 @@ class Between:
 
 
 def functions(case: Case) -> str:
-    """Shares within functions of ours, and of single functions alone."""
+    """Time of an iteration, shares within functions of ours, and of single functions alone."""
     profiler = cProfile.Profile()
     contest.maximised(case, Between(case, profiler.enable, profiler.disable))
     stats = pstats.Stats(profiler).stats
     total = sum(own for _, _, own, _, _ in stats.values())
+    each = 1000 * total / (case.iterations - 1) / case.batch
     within, alone = dict[str, float](), dict[str, float]()
     for (file, line, name), (_, _, own, cumulative, _) in stats.items():
         if file.startswith(OURS) and not name.startswith("<"):
             within[f"{Path(file).stem}.{name}:{line}"] = cumulative / total
         alone[_short(name) if file == "~" else f"{Path(file).stem}.{name}"] = own / total
-    return f"  within: {_shares(within)}\n  alone: {_shares(alone)}"
+    shares = f"  within: {_shares(within)}\n  alone: {_shares(alone)}"
+    return f"  {each:.3g} ms an image and iteration\n{shares}"
 
 
 def operations(case: Case) -> str:
