@@ -13,7 +13,7 @@ from cnnpref.images.pictures import Bytes
 from cnnpref.nets.kernels import doubles, fast_kernels
 from cnnpref.nets.net import Net
 from cnnpref.scoring.scorer import Scores
-from cnnpref.scoring.targets import Targets, full_batches, shown_to, units_first
+from cnnpref.scoring.targets import Targets, full_batches, ranks, shown_to, units_first
 from cnnpref.statistics.exact import Doubles
 
 _TOP = 5
@@ -35,15 +35,20 @@ class Judge:
     classes: Mapping[int, int]
 
     def __call__(self, pictures: Bytes, units: Sequence[int]) -> Scores:
-        """Probability and rank of their units' classes in pictures (N, H, W, C) of any size."""
+        """Probability and rank of their units' classes in pictures (N, H, W, C) of any size.
+
+        NaN for units without a class, and for pictures that have a logit of NaN or infinity.
+        """
         wanted = np.array([self.classes.get(unit, -1) for unit in units])
-        known = wanted >= 0
         logits = self._logits(pictures)
+        logits[(wanted < 0) | ~(logits < np.inf).all(1)] = np.nan
         rows, own = np.arange(len(wanted)), wanted.clip(0)
-        p = _probabilities(logits)[rows, own]
-        rank = 1.0 + (logits > logits[rows, own][:, None]).sum(1)
-        found = {"judge_p": p, "judge_rank": rank, "judge_top5": (rank <= _TOP).astype(np.float64)}
-        return {name: np.where(known, values, np.nan) for name, values in found.items()}
+        rank = ranks(logits, logits[rows, own])
+        return {
+            "judge_p": _probabilities(logits)[rows, own],
+            "judge_rank": rank,
+            "judge_top5": np.where(np.isnan(rank), np.nan, rank <= _TOP),
+        }
 
     def _logits(self, pictures: Bytes) -> Doubles:
         """What the layer gives, (N, classes)."""
@@ -80,5 +85,5 @@ class HeldOut:
         """Their activations in pictures (N, H, W, C) of any size, and ranks among the layer's."""
         every = self.targets.values(pictures)
         value = every[np.arange(len(every)), list(units)]
-        better = self.targets.sign * (every - value[:, None]) > 0
-        return {self.name: value, f"{self.name}_rank": 1.0 + better.sum(1)}
+        sign = self.targets.sign
+        return {self.name: value, f"{self.name}_rank": ranks(sign * every, sign * value)}

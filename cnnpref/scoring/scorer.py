@@ -11,7 +11,7 @@ from cnnpref.images.pictures import Bytes
 from cnnpref.scoring.disturb import KINDS, REACH, disturbed
 from cnnpref.scoring.likeness import colour, spectrum
 from cnnpref.scoring.natural import Natural, Units, ratio
-from cnnpref.scoring.targets import Targets
+from cnnpref.scoring.targets import Targets, ranks
 from cnnpref.statistics.exact import Doubles
 from cnnpref.statistics.nature import Nature
 
@@ -76,5 +76,4 @@ def _selectivity(natural: Natural, every: Doubles, units: Units) -> Scores:
     """Each unit's standardised activation, and its rank among its layer's."""
     z = natural.standardised(every)
     lead = z[np.arange(len(units)), units]
-    rank = np.where(np.isnan(lead), np.nan, 1.0 + (z > lead[:, None]).sum(1))
-    return {"selectivity_rank": rank, "selectivity_z": lead}
+    return {"selectivity_rank": ranks(z, lead), "selectivity_z": lead}

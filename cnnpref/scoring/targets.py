@@ -117,3 +117,11 @@ class Targets:
 def units_first(values: Tensor, where: UnitMap) -> Tensor:
     """A layer's output (N, *shape) as (N, C, ...)."""
     return values.movedim(1 + where.axis, 1)
+
+
+def ranks(values: Doubles, own: Doubles) -> Doubles:
+    """The rank of each row's own value (N,) among its values (N, C), 1 for the highest.
+
+    NaN where the own value is none.
+    """
+    return np.where(np.isnan(own), np.nan, 1.0 + (values > own[:, None]).sum(1))

@@ -63,3 +63,16 @@ def test_a_judge_has_its_own_size_channels_and_preprocessing(
     with torch.no_grad():
         p = module[0]((x / 255 - 0.4) / 0.2).mean((2, 3)).softmax(1)[:, 2]
     assert np.allclose(table["judge_p"], p.numpy(), rtol=1e-3)
+
+
+@pytest.mark.parametrize("bad", [np.nan, np.inf])
+def test_a_judge_that_gives_no_number_gives_no_score(
+    net: cnnpref.Net, pictures: Bytes, bad: float
+) -> None:
+    torch.manual_seed(0)
+    module = nn.Sequential(nn.Conv2d(3, 6, 5)).eval().requires_grad_(False)
+    broken = cnnpref.load_torch(module, (3, 24, 30), mean=[0.4] * 3, std=[0.2] * 3)
+    module[0].bias[5] = bad
+    judge = cnnpref.Judge(broken, "0", {0: 2, 1: 5})
+    table = cnnpref.score(net, pictures[:2], "fc8", [0, 1], judge=judge)
+    assert all(table[f"judge_{name}"].to_list() == [None, None] for name in ("p", "rank", "top5"))
