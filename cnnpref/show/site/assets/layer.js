@@ -9,7 +9,7 @@
     return { item, link, picture, place, unit: +number.textContent, label: label ? label.textContent : "" };
   });
   const of_item = new Map(tiles.map(tile => [tile.item, tile]));
-  const FIRST = 256; // tiles that are put in place at once; the others follow when they are painted
+  const LATER = 300; // milliseconds until tiles beyond the window follow the first ones into their order
   const AHEAD = 400; // pixels beyond the window in which tiles fetch their pictures
   const NO_CAPTION = 64, NO_LABEL = 104; // sides of a tile below which they have no room
 
@@ -161,18 +161,24 @@
     near.forEach(tile => show(tile, false));
     for (const { item } of tiles) watch.observe(item);
   }
-  addEventListener("beforeprint", () => tiles.forEach(tile => show(tile, true)));
+  addEventListener("beforeprint", () => { rest(); tiles.forEach(tile => show(tile, true)) });
   let later = 0;
   function place() {
     const same = shown.length === order.length && shown.every((tile, k) => tile === order[k]);
     if (same) return;
     order = shown;
-    cancelAnimationFrame(later);
-    grid.replaceChildren(...shown.slice(0, FIRST).map(tile => tile.item));
+    clearTimeout(later);
+    const first = 2 * rows() * columns;
+    grid.replaceChildren(...shown.slice(0, first).map(tile => tile.item));
     roving(shown[0]);
-    if (shown.length > FIRST) later = requestAnimationFrame(() => { later = requestAnimationFrame(rest) });
+    later = shown.length > first ? setTimeout(rest, LATER) : 0;
   }
-  function rest() { grid.append(...order.slice(FIRST).map(tile => tile.item)) }
+  function rest() {
+    if (!later) return;
+    clearTimeout(later);
+    later = 0;
+    grid.append(...order.slice(grid.childElementCount).map(tile => tile.item));
+  }
 
   // --- size: whole pixels; the width decides how many are in a row
   function fit() {
@@ -248,11 +254,12 @@
   }
   for (const id of ["s", "f"]) $(id).addEventListener("change", event => { state[id] = event.target.value; apply() });
   for (const radio of document.querySelectorAll("input[name=m]")) radio.addEventListener("change", event => { state.m = event.target.value; apply() });
-  $("t").addEventListener("input", event => { state.t = +event.target.value; fit(); single(); write() });
+  $("t").addEventListener("input", event => { state.t = +event.target.value; rest(); fit(); single(); write() });
   $("clear").addEventListener("click", () => { state.q = state.f = ""; write(); read(); apply() });
   controls.addEventListener("submit", event => event.preventDefault());
   addEventListener("hashchange", () => { read(); fit(); apply() });
-  addEventListener("resize", fit);
+  addEventListener("resize", () => { rest(); fit() });
+  addEventListener("scroll", rest, { passive: true });
 
   controls.hidden = false;
   for (const { link } of tiles) link.tabIndex = -1;
