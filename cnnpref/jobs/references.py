@@ -137,7 +137,7 @@ def _known(wanted: References, shards: Sequence[ShardData]) -> Known:
 def _merged(
     wanted: References, shards: Sequence[ShardData], known: Known, layer: str, net: Net
 ) -> tuple[LayerReferences, list[Place]]:
-    parts = [shard.layers[layer] for shard in shards if shard.known.images]
+    parts = [shard.part(layer) for shard in shards if shard.known.images]
     found = with_boxes(merge(layer, wanted.layers[layer], parts, known, wanted.top), net)
     return with_crops(found) if wanted.stores_crops else (found, [])
 

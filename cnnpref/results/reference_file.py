@@ -71,10 +71,13 @@ _TABLES = ("histogram", "edges", "histogram_max", "edges_max", "nearest", "corre
 
 @dataclass(frozen=True)
 class ShardData:
-    """An open shard: its images, and what they do to each layer."""
+    """An open shard: its images, and what they do to a layer.
+
+    While a part is held, HDF5 keeps what was read of it: up to 1 MB of each of its tables.
+    """
 
     known: Known
-    layers: Mapping[str, Part]
+    part: Callable[[str], Part]
 
 
 def write_shard(path: Path, digest: str, known: Known, parts: Mapping[str, Part]) -> None:
@@ -102,10 +105,13 @@ def open_shard(path: Path, digest: str, layers: Sequence[str]) -> Iterator[Shard
     with _opened(path, SHARD_FORMAT, digest) as file:
         with reading(path, _ADVICE):
             _demand_parts(file, layers)
-            groups = {layer: file[f"layers/{escape(layer)}"] for layer in layers}
-            parts = {name: Part(*(g[f.name] for f in fields(Part))) for name, g in groups.items()}
-            data = ShardData(_read_known(file), parts)
-        yield data
+            known = _read_known(file)
+
+        def part(layer: str) -> Part:
+            group = file[f"layers/{escape(layer)}"]
+            return Part(*(group[field.name] for field in fields(Part)))
+
+        yield ShardData(known, part)
 
 
 @contextmanager
