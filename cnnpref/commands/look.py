@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from dataclasses import fields
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -24,6 +24,9 @@ from cnnpref.planning.config import Config, resolve_config
 from cnnpref.planning.files import LAYER
 from cnnpref.planning.plan import Plan, make_plan
 from cnnpref.planning.series import Batch, escape
+
+if TYPE_CHECKING:
+    from cnnpref.nets import NetDescription
 
 UNITS = 9  # that are shown unless told otherwise
 _LOST = "nothing is kept: with --keep FOLDER finished units stay, and the next time goes on"
@@ -71,13 +74,9 @@ def look(
         list_layers(open_net(without_fetching(_resolved(net))))
         click.echo("now name a layer: cnnpref look NET LAYER", err=True)
         return
-    if "torch" in net and "weights" not in net:
-        click.echo(
-            "warning: no --weights: images for those that NET is built with, mostly random ones",
-            err=True,
-        )
     sheet = _checked_out(out or f"{escape(layer)}.png")
     told = describe(_resolved(net))
+    _warn(net, told)
     with _results(keep) as results:
         names = {} if labels is None else {"labels": as_written(labels)}
         fewer = {} if steps is None else {"options": {method: {_count_of(method): steps}}}
@@ -89,6 +88,18 @@ def look(
 
         _draw(plan(_wanted(units) or _spaced(plan("all"))), sheet, device, threads)
     click.echo(f"sheet: {sheet}", err=True)
+
+
+def _warn(net: Config, told: NetDescription) -> None:
+    """Say what of a net was left out that its images are poor without."""
+    if "torch" in net and "weights" not in net:
+        _told("no --weights: images for those that NET is built with, mostly random ones")
+    if "prototxt" in net and "mean" not in net and "transform_param" not in told.sha256:
+        _told("no --mean: NET gets images as they are; most of Caffe's want --mean 104,117,123")
+
+
+def _told(text: str) -> None:
+    click.echo(f"warning: {text}", err=True)
 
 
 def _resolved(net: Config) -> Config:

@@ -41,6 +41,7 @@ def test_a_sheet_of_a_caffe_net_whose_weights_lie_beside_it(net: str) -> None:
     told = succeed("look", net, "fc", *MEAN)
     assert told.splitlines()[-1] == "sheet: fc.png"
     assert "fc/spectral: 5 of 5 units to do" in told
+    assert "warning" not in told
     assert size("fc.png") > (200, 200)
     assert [path.name for path in Path().iterdir()] == ["fc.png"]
 
@@ -50,11 +51,23 @@ def test_units_labels_method_and_results_that_are_kept(net: str) -> None:
     named = ("--labels", "names.txt", "--method", "gd", "--keep", "kept", "--out", "new/one.png")
     told = succeed("look", net, "fc", "--units", "Tench", "--units", "3", *named)
     assert "fc/gd: 2 of 2 units to do" in told
+    assert "warning: no --mean: NET gets images as they are" in told
     assert size("new/one.png") > (200, 200)
     told = succeed("look", net, "fc", "--units", "0-1", *named)
     assert "fc/gd: 1 of 2 units to do, 1 already valid" in told
     with open_layer(Path("kept/tiny/layers/fc.h5")) as methods:
         assert [row.label for row in methods["gd"].rows()] == ["tench, Tinca tinca", "goldfish"]
+
+
+@pytest.mark.filterwarnings("default:.*its transform_param is used")
+def test_a_mean_that_the_prototxt_states_is_not_missed(net: str) -> None:
+    text = Path(net).read_text()
+    stated = text.replace('type: "Input"', 'type: "Input" transform_param { mean_value: 104 }', 1)
+    assert stated != text
+    Path("stated.prototxt").write_text(stated)
+    given = ("--caffemodel", str(Path(net).with_suffix(".caffemodel")), "--units", "0")
+    told = succeed("look", "stated.prototxt", "fc", "--method", "gd", *given)
+    assert "no --mean" not in told
 
 
 @pytest.mark.parametrize("method", [name for name, m in METHODS.items() if not m.needs_generator])
