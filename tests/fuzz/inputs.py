@@ -89,7 +89,8 @@ def read_net(_: Path) -> None:
         warnings.simplefilter("ignore")
         loaded = open_net(section)
     if len(loaded.input_shape) == 3:
-        loaded.receptive_field(next(reversed(loaded.layers)))
+        for last in list(loaded.layers)[-1:]:
+            loaded.receptive_field(last)
 
 
 def read_torch_net(path: Path) -> None:
