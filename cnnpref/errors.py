@@ -9,8 +9,17 @@ from difflib import get_close_matches
 class UserError(Exception):
     """A mistake that the user can fix; the command line prints it without a traceback.
 
-    The message names the thing, what was got, what is allowed and the next step, in one line.
+    The message names the thing, what was got, what is allowed and the next step, in one line,
+    whatever the names in it are.
     """
+
+    def __init__(self, message: str) -> None:
+        is_one_line = len(message.splitlines()) < 2
+        super().__init__(message if is_one_line else "".join(map(_printable, message)))
+
+
+def _printable(character: str) -> str:
+    return character if character.isprintable() else repr(character)[1:-1]
 
 
 def first_line(error: Exception) -> str:

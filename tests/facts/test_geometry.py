@@ -181,6 +181,12 @@ def test_a_net_that_takes_no_images_has_no_receptive_fields() -> None:
         load(text).receptive_field("r")
 
 
+def test_a_map_that_no_memory_holds_has_no_receptive_fields() -> None:
+    net = load(declared(1 << 20, 1 << 9) + layer("r", "ReLU", "data"))
+    told = refusal(net.receptive_field, "r")
+    assert "'r' leads through a blob of shape [3, 1048576, 512], allowed are 1,0" in told
+
+
 def test_a_layer_that_does_not_exist() -> None:
     with pytest.raises(UserError, match=r"unknown layer 'conv' \(did you mean 'conv1'\?\)"):
         load(declared(5, 4) + layer("conv1", "ReLU", "data")).receptive_field("conv")

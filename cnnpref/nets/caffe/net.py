@@ -6,6 +6,7 @@ import warnings
 from collections import Counter
 from collections.abc import Container, Iterator, Mapping, Sequence
 from itertools import product
+from math import prod
 
 import numpy as np
 import numpy.typing as npt
@@ -13,7 +14,7 @@ import torch
 from torch import Tensor
 
 from cnnpref.errors import UserError, suggest
-from cnnpref.geometry import Box, Mask, anywhere
+from cnnpref.geometry import Box, Mask, Shape, anywhere
 from cnnpref.input_space import InputSpace
 from cnnpref.nets.caffe.execution import Execution, cut
 from cnnpref.nets.caffe.files.caffemodel import write_caffemodel
@@ -28,6 +29,8 @@ from cnnpref.nets.caffe.weights import load_weights
 from cnnpref.nets.kernels import find_device
 from cnnpref.nets.net import Net, Visit
 from cnnpref.nets.readout import Part, Readout
+
+_MOST_SEEN = 1 << 30  # values of a blob that a receptive field leads through: a byte each
 
 
 class CaffeNet(Net):
@@ -97,6 +100,14 @@ class CaffeNet(Net):
         self._require(execution, given)
         return execution(given)
 
+    def _require_small(self, layer: str, shape: Shape) -> None:
+        """Raise UserError if a blob has so many values that what of it is seen is not noted."""
+        if prod(shape) > _MOST_SEEN:
+            raise UserError(
+                f"net {self.name!r}: the receptive field of {layer!r} leads through a blob of shape"
+                f" {list(shape)}, allowed are {_MOST_SEEN:,} values; give a smaller input_shape"
+            )
+
     def _require(self, execution: Execution, given: Container[int]) -> None:
         """Raise UserError if the image is read and not given."""
         if self._image in execution.read and self._image not in given:
@@ -115,12 +126,13 @@ class CaffeNet(Net):
         return lambda x: execution({given: cut(x, execution.boxes[given])})[wanted]
 
     def support(self, layer: str, mask: Mask) -> Mask:
-        self.layer_shape(layer)
+        self._require_small(layer, self.layer_shape(layer))
         value = self.graph.layers[layer]
         reached = {value: mask}
         for node in reversed(self.graph.ancestors([value])):
             for (i, top), (j, bottom) in product(enumerate(node.tops), enumerate(node.bottoms)):
                 if top in reached:
+                    self._require_small(layer, node.layer.bottom_shapes[j][1:])
                     found = node.layer.pull_back(reached[top], i, j)
                     reached[bottom] = reached[bottom] | found if bottom in reached else found
         pixels = reached.get(self._image, np.zeros((1, 1, 1), bool))

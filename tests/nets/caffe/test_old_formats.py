@@ -229,3 +229,9 @@ def test_a_byte_order_mark_is_no_part_of_the_text(tmp_path: Path) -> None:
     path.write_bytes(b"\xef\xbb\xbf" + (INPUT + layer("r", "ReLU", "data")).encode())
     assert list(read_graph(path).layers) == ["r"]
     assert list(load_caffe(path).layers) == ["r"]
+
+
+def test_padding_of_nothing_is_refused() -> None:
+    text = V0_NET.replace('pad: 2 } bottom: "data"', "pad: 2 }")
+    assert text != V0_NET
+    assert refusal(text) == "layer 'pad1': padding needs 1 bottom, got 0; add it"

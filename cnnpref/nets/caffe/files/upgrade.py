@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from cnnpref.errors import UserError
 from cnnpref.nets.caffe.files.schema import SCHEMA, Message
 
 V1_TYPE = "type: "  # how a type that the schema does not have is told among the unknown fields
@@ -80,12 +81,19 @@ def upgrade(net: Message) -> None:
 
 
 def _without_padding(layers: list[Message]) -> list[Message]:
-    """V0 had layers that only pad: their reader, a convolution or pooling, does that itself."""
+    """V0 had layers that only pad: their reader, a convolution or pooling, does that itself.
+
+    Raises:
+        UserError: such a layer has nothing to pad.
+    """
     padding = {old.top[0]: old for old in layers if old.layer.type == "padding" and old.top}
     kept = [old for old in layers if old.layer.type != "padding"]
     for old in kept:
         for index, blob in enumerate(old.bottom):
             if blob in padding:
+                if not padding[blob].bottom:
+                    name = padding[blob].layer.name
+                    raise UserError(f"layer {name!r}: padding needs 1 bottom, got 0; add it")
                 old.layer.pad = padding[blob].layer.pad
                 old.bottom[index] = padding[blob].bottom[0]
     return kept
