@@ -16,6 +16,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from cnnpref.input_space import InputSpace
+from cnnpref.nets.kernels import fast_kernels
 from cnnpref.nets.net import Net
 
 COLOURS = ((0.26, 0.09, 0.02), (0.27, 0.0, -0.05), (0.27, -0.09, 0.03))
@@ -54,9 +55,10 @@ class Lucid:
         own = torch.as_tensor(list(units), device=z.device)
         for _ in range(self.steps):
             x = view(F.pad(picture(z, (height, width)), (PAD,) * 4, value=0.5), draws)
-            a = self.net.activations(self.net.space.convert(x, RGB), layer)
-            adam.zero_grad()
-            (-self._targets(a, own, layer).sum()).backward()
+            with fast_kernels():
+                a = self.net.activations(self.net.space.convert(x, RGB), layer)
+                adam.zero_grad()
+                (-self._targets(a, own, layer).sum()).backward()
             adam.step()
         rgb = picture(z.detach(), (height, width))
         return np.moveaxis((255 * rgb).round().byte().cpu().numpy(), 1, 3)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from contextlib import suppress
+from math import prod
 from pathlib import Path
 from random import Random
 from typing import Any
@@ -91,7 +92,7 @@ def _link(random: Random, parent: Any, name: str, *rest: Any) -> None:
 
 def _elsewhere(random: Random, parent: Any, name: str, shape: Any, kind: Any, _: Any) -> None:
     if random.random() < 0.5:
-        whole = int(np.prod(shape)) * kind.itemsize
+        whole = min(prod(shape) * kind.itemsize, 1 << 60)  # of a shape that was changed before
         parent.create_dataset(name, shape, kind, external=[(f"../{SECRET}", 0, whole)])
         return
     layout = h5py.VirtualLayout(shape, kind)
