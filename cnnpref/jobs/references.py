@@ -131,6 +131,11 @@ def _known(wanted: References, shards: Sequence[ShardData]) -> Known:
     )
     if not known.images:
         raise UserError(none_readable(known))
+    if others := set(known.sha256).difference(image.sha256 for image in wanted.index.images):
+        raise UserError(
+            f"references: a shard has an image {min(others)!r}, which is none of those given;"
+            " delete references/shards and run it again"
+        )
     return known
 
 

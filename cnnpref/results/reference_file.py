@@ -108,8 +108,9 @@ def open_shard(path: Path, digest: str, layers: Sequence[str]) -> Iterator[Shard
             known = _read_known(file)
 
         def part(layer: str) -> Part:
-            group = file[f"layers/{escape(layer)}"]
-            return Part(*(group[field.name] for field in fields(Part)))
+            with reading(path, _ADVICE):
+                group = file[f"layers/{escape(layer)}"]
+                return Part(*(group[field.name] for field in fields(Part)))
 
         yield ShardData(known, part)
 

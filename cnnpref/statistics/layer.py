@@ -253,7 +253,7 @@ def _values(
     for part in parts:
         counts[:, np.searchsorted(bins, np.asarray(part.bins))] += np.asarray(part.counts)
     lowest = np.concatenate([np.asarray(part.bottom) for part in parts]).min(0)
-    found = Distribution(bins.astype(np.int32), counts, lowest, highest.astype(np.float32))
+    found = Distribution(bins, counts, lowest, highest.astype(np.float32))
     quantiles = found.quantile(0.5), found.quantile(0.99)
     moments = Moments(np.full(shape[0], float(count)), mean, sd, *quantiles, highest)
     return moments, *found.histogram()

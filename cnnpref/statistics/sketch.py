@@ -7,6 +7,8 @@ share the last bin.
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import numpy.typing as npt
 
@@ -69,6 +71,9 @@ class Sketch:
         return places, self.counts[:, places]
 
 
+_DAMAGED = "a shard is damaged: delete references/shards and run it again"
+
+
 class Distribution:
     """How the values of units are distributed: merged counts.
 
@@ -78,12 +83,14 @@ class Distribution:
         low, high: exact extremes, (U,).
 
     Raises:
-        UserError: units have no values, or different numbers of them.
+        UserError: there are no such bins; units have no values, or different numbers of them.
     """
 
     def __init__(
-        self, bins: npt.NDArray[np.int32], counts: Counts, low: Floats, high: Floats
+        self, bins: npt.NDArray[np.integer[Any]], counts: Counts, low: Floats, high: Floats
     ) -> None:
+        if not bins.size or bins.min() < 0 or bins.max() >= len(_LOWEST):
+            raise UserError(f"counts of reference images: they are of unknown bins; {_DAMAGED}")
         self.low, self.high, self._bins = low, high, bins
         self._starts = _LOWEST[bins]
         self._ends = np.append(_LOWEST, np.float32(np.inf))[bins + 1]
@@ -91,8 +98,8 @@ class Distribution:
         totals, falls = self._below[:, -1:], self._below[:, 1:] < self._below[:, :-1]  # overflow
         if falls.any() or not totals.all() or (totals != totals[0]).any():
             raise UserError(
-                "counts of reference images: units have no values, or different numbers of them, so"
-                " a shard is damaged; delete references/shards and run it again"
+                "counts of reference images: units have no values, or different numbers of them;"
+                f" {_DAMAGED}"
             )
 
     def quantile(self, q: float) -> Doubles:

@@ -20,9 +20,12 @@ _ADVICE = "delete it and make the references again"
 _FORM = {  # of what is read here
     **{"max": "f U", "median": "f U", "sd": "f U", "max_sum?": "f U", "median_sum?": "f U"},
     **{"histogram_max": "i U b", "edges_max": "f U e", "sd_max": "f U", "images/name": "s I"},
-    **{"top/image": "i U k", "top/activation": "f U k", "top/crop?": "i U k", "crops?": "v C"},
-    **{"quantile/image?": "i U q", "quantile/activation?": "f U q", "quantile/crop?": "i U q"},
-    **{"nearest?": "i U n", "correlation?": "f U n"},
+    **{"top/image": "i U k", "top/activation": "f U k", "crops?": "v C"},
+}
+_PARTS = {  # what belongs to what may be missing
+    "quantile": {"quantile/image": "i U q", "quantile/activation": "f U q"},
+    "nearest": {"nearest": "i U n", "correlation": "f U n"},
+    "crops": {"top/crop": "i U k"},
 }
 
 
@@ -111,8 +114,8 @@ class References:
         """Images at chosen quantiles, in 0..1, of all images."""
         if "quantile" not in self._file:
             return []
-        found = self._file["quantile"].attrs.get("quantiles", self._file.attrs.get("quantiles"))
-        return list(zip(np.asarray(found).tolist(), self._images("quantile", unit), strict=False))
+        shares = np.asarray(_quantiles(self._file)).tolist()
+        return list(zip(shares, self._images("quantile", unit), strict=False))
 
     def histogram(self, unit: int) -> Histogram:
         """Of the highest activation of each image."""
@@ -161,7 +164,27 @@ def open_references(path: Path, position: Position) -> Iterator[References | Non
 
 
 def _fault(file: h5py.File) -> str | None:
-    return form_fault(file, _FORM) or _place_fault(file)
+    form = dict(_FORM)
+    for name in _PARTS.keys() & file.keys():
+        form |= _PARTS[name]
+    if {"quantile", "crops"} <= file.keys():
+        form["quantile/crop"] = "i U q"
+    return form_fault(file, form) or _quantile_fault(file) or _place_fault(file)
+
+
+def _quantile_fault(file: h5py.File) -> str | None:
+    """What the quantiles are not, if there are any images of them."""
+    if "quantile" not in file:
+        return None
+    found = np.asarray(_quantiles(file))
+    wanted = file["quantile/image"].shape[1:]
+    if found.dtype.kind != "f" or found.shape != wanted:
+        return f"quantiles are {found.shape} of {found.dtype}, not floats of {wanted}"
+    return None
+
+
+def _quantiles(file: h5py.File) -> Any:
+    return file["quantile"].attrs.get("quantiles", file.attrs.get("quantiles"))
 
 
 def _place_fault(file: h5py.File) -> str | None:
