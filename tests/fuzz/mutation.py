@@ -125,7 +125,8 @@ def _lines(random: Random, text: str) -> str:
         case "swap":
             lines[first], lines[other] = lines[other], lines[first]
         case _:
-            lines[first:first] = lines[first : first + 1] * 3000
+            many = min(3000, 10**7 // max(1, len(lines[first])))  # of a file in one line few
+            lines[first:first] = lines[first : first + 1] * many
     return "".join(lines)
 
 
