@@ -14,12 +14,12 @@ class UserError(Exception):
     """
 
     def __init__(self, message: str) -> None:
-        is_one_line = len(message.splitlines()) < 2
-        super().__init__(message if is_one_line else "".join(map(_printable, message)))
+        super().__init__(message if len(message.splitlines()) < 2 else printable(message))
 
 
-def _printable(character: str) -> str:
-    return character if character.isprintable() else repr(character)[1:-1]
+def printable(text: str) -> str:
+    """In one line, whatever it holds."""
+    return "".join(each if each.isprintable() else repr(each)[1:-1] for each in text)
 
 
 def first_line(error: Exception) -> str:

@@ -10,15 +10,19 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from math import prod
-from typing import TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
 import numpy as np
+import numpy.typing as npt
 
 from cnnpref.errors import suggest
 from cnnpref.geometry import Mask, Shape
 
+if TYPE_CHECKING:  # it takes time
+    from torch import Tensor
+
 Position = str | int | tuple[int, ...]  # in a map: "center", "cls", "all", a token, (y, x) ...
-Number = TypeVar("Number")  # an integer, or an array or tensor of them
+Number = TypeVar("Number", int, npt.NDArray[np.int64], "Tensor")
 
 _NAMES = ((), ("token",), ("y", "x"), ("t", "y", "x"))  # of a map's axes, by their number
 _CENTERED = (1, 3)  # ranks of the layers that have units, of nets whose channels come first
@@ -122,13 +126,13 @@ class UnitMap:
     def index(self, unit: Number, offset: Number) -> Number:
         """The flat index in the layer of a unit at a flat position of the map; or of many."""
         inner = prod(self.shape[self.axis + 1 :])
-        return offset // inner * (inner * self.count) + unit * inner + offset % inner  # type: ignore
+        return offset // inner * (inner * self.count) + unit * inner + offset % inner
 
     def split(self, index: Number) -> tuple[Number, Number]:
         """The unit and the flat position of the map that have a flat index; or of many."""
         inner = prod(self.shape[self.axis + 1 :])
-        unit = index // inner % self.count  # type: ignore
-        return unit, index // (inner * self.count) * inner + index % inner  # type: ignore
+        unit = index // inner % self.count
+        return unit, index // (inner * self.count) * inner + index % inner
 
 
 def channel_maps(layers: Mapping[str, Shape]) -> dict[str, UnitMap]:

@@ -8,7 +8,7 @@ from contextlib import ExitStack
 from pathlib import Path
 
 from cnnpref.atomic import replacing
-from cnnpref.errors import UserError
+from cnnpref.errors import UserError, printable
 from cnnpref.images.index import Image, read_images
 from cnnpref.nets import Net
 from cnnpref.planning.files import IMAGES, NATURE, REFERENCE, SHARD
@@ -42,14 +42,9 @@ def list_images(plan: Plan, wanted: References) -> None:
     (path,) = plan.paths([IMAGES])
     rows = [(image.sha256, image.name) for image in wanted.index.images]
     rows += [(f"# {reason}", name) for name, reason in wanted.index.skipped.items()]
-    lines = ["\t".join(map(_printable, row)).encode() for row in rows]
+    lines = ["\t".join(map(printable, row)).encode() for row in rows]
     with replacing(path) as temporary:
         temporary.write_bytes(b"\n".join([*lines, b""]))
-
-
-def _printable(text: str) -> str:
-    """In one line, whatever a name is."""
-    return "".join(each if each.isprintable() else repr(each)[1:-1] for each in text)
 
 
 def is_missing(plan: Plan, shard: Shard) -> bool:

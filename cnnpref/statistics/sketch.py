@@ -21,6 +21,7 @@ Counts = npt.NDArray[np.uint64]
 BINS = 64  # of a histogram
 ERROR = 1 / 64  # of a quantile, relative
 
+_DAMAGED = "a shard is damaged: delete references/shards and run it again"
 _SHIFT = 17  # bits of a float32 that are dropped
 _CODES = 1 << (31 - _SHIFT)  # of sizes, with the remaining bits
 _ZERO = (127 - 32) * 64 - 1  # the last code of a size that counts as 0
@@ -71,9 +72,6 @@ class Sketch:
         return places, self.counts[:, places]
 
 
-_DAMAGED = "a shard is damaged: delete references/shards and run it again"
-
-
 class Distribution:
     """How the values of units are distributed: merged counts.
 
@@ -89,7 +87,7 @@ class Distribution:
     def __init__(
         self, bins: npt.NDArray[np.integer[Any]], counts: Counts, low: Floats, high: Floats
     ) -> None:
-        if not bins.size or bins.min() < 0 or bins.max() >= len(_LOWEST):
+        if not bins.size or bins.min() < 0 or bins.max() >= PLACES:
             raise UserError(f"counts of reference images: they are of unknown bins; {_DAMAGED}")
         self.low, self.high, self._bins = low, high, bins
         self._starts = _LOWEST[bins]

@@ -125,6 +125,18 @@ def _middle(pictures: Bytes, size: tuple[int, int]) -> Bytes:
     return pictures[:, y : y + height, x : x + width]
 
 
+def verdict_cell(verdict: dict[str, Floats]) -> str:
+    """What `verdicts` found of all pictures: mean probability, median rank, share of the top 5."""
+    top = (verdict["rank"] <= 5).mean()
+    return f"{verdict['p'].mean():.3f} / {np.median(verdict['rank']):.1f} / {top:.0%}"
+
+
+def drawn(channels: int, count: int, seed: int) -> list[int]:
+    """So many channels of a layer, or all if it has fewer, at random and ascending."""
+    draw = np.random.default_rng(seed)
+    return sorted(draw.choice(channels, min(count, channels), replace=False).tolist())
+
+
 def verdicts(
     judge: Callable[[Tensor], Tensor],
     pictures: Bytes,

@@ -26,7 +26,7 @@ import torch
 import yaml
 from lucid_peer import Lucid
 from picture_nature import Bytes, Colours, Natural, Spectrum, cut
-from picture_scores import Layer, scores, verdicts
+from picture_scores import Layer, drawn, scores, verdict_cell, verdicts
 from torch import Tensor
 
 import cnnpref
@@ -179,9 +179,7 @@ def verdict(layer: Layer, pictures: Bytes, units: Sequence[int], judges: Judges)
         return [""] * len(picture_material.JUDGES)
     cells = {}
     for name, judge in judges.items():
-        found = verdicts(judge, layer.whole(pictures), units)
-        top = (found["rank"] <= 5).mean()
-        cells[name] = f"{found['p'].mean():.3f} / {np.median(found['rank']):.1f} / {top:.0%}"
+        cells[name] = verdict_cell(verdicts(judge, layer.whole(pictures), units))
     return [cells.get(name, "") for name in picture_material.JUDGES]
 
 
@@ -238,8 +236,7 @@ def main() -> None:
     print(line(COLUMNS), line(["---"] * 2 + ["---:"] * (len(COLUMNS) - 2)), sep="\n", flush=True)
     for name in given.layers:
         layer = measured(net, name, references)
-        channels, draw = net.layer_shape(name)[0], np.random.default_rng(given.draw)
-        units = sorted(draw.choice(channels, min(given.count, channels), replace=False).tolist())
+        units = drawn(net.layer_shape(name)[0], given.count, given.draw)
         natural = photographs(layer, references, units, judges)
         print(line([name, "photographs", *natural, "", ""]), flush=True)
         for how in (method(net, m) for m in given.methods):

@@ -15,6 +15,7 @@ import argparse
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import redirect_stdout
+from functools import partial
 from io import StringIO
 from pathlib import Path
 from time import perf_counter
@@ -25,19 +26,18 @@ import picture_material
 import plain_nets
 import torch
 from lucent_peer import Peer
+from lucid_peer import RGB
 from picture_nature import Bytes
-from picture_scores import verdicts
+from picture_scores import drawn, verdict_cell, verdicts
 from torch import Tensor, nn
 
 import cnnpref
-from cnnpref.input_space import InputSpace
 from cnnpref.methods import resolve
 from cnnpref.nets.net import Net
 from cnnpref.scoring.disturb import eight_bits
 
 LAYER = "conv10"
 STEPS = (16, 32, 64, 128, 256)  # of ours; the last is its default for classes
-RGB = InputSpace(order=(0, 1, 2), scale=(1 / 255,) * 3)  # as torch-lucent has images
 
 
 class Shown(nn.Module):
@@ -82,9 +82,9 @@ def by_us(net: Net, units: list[int], steps: int) -> Bytes:
 
 def makers(optvis: Any, net: Net, units: list[int]) -> Iterator[tuple[str, Callable[[], Bytes]]]:
     """Who takes part, torch-lucent first."""
-    yield "torch-lucent, 512 steps", lambda: by_lucent(optvis, net, units)
+    yield "torch-lucent, 512 steps", partial(by_lucent, optvis, net, units)
     for steps in STEPS:
-        yield f"spectral, {steps} steps", lambda steps=steps: by_us(net, units, steps)
+        yield f"spectral, {steps} steps", partial(by_us, net, units, steps)
 
 
 def main() -> None:
@@ -97,8 +97,7 @@ def main() -> None:
     picture_material.fetch(given.material)
     judge = picture_material.judge(given.material, picture_material.JUDGES[0])
     net = cnnpref.load_caffe(given.prototxt, given.caffemodel, mean=(104, 117, 123))
-    draw = np.random.default_rng(given.draw)
-    units = sorted(draw.choice(net.layer_shape(LAYER)[0], given.count, replace=False).tolist())
+    units = drawn(net.layer_shape(LAYER)[0], given.count, given.draw)
     print("| | judge p / rank / top-5 | times as fast |", "|---|---|---:|", sep="\n", flush=True)
     slowest = 0.0
     for name, make in makers(peer.optvis, net, units):
@@ -106,10 +105,8 @@ def main() -> None:
         pictures = make()
         seconds = perf_counter() - begin
         slowest = slowest or seconds
-        found = verdicts(judge, pictures, units)
-        top = (found["rank"] <= 5).mean()
-        cells = f"{found['p'].mean():.3f} / {np.median(found['rank']):.1f} / {top:.0%}"
-        print(f"| {name} | {cells} | {slowest / seconds:.1f} |", flush=True)
+        cell = verdict_cell(verdicts(judge, pictures, units))
+        print(f"| {name} | {cell} | {slowest / seconds:.1f} |", flush=True)
 
 
 def asked() -> argparse.Namespace:

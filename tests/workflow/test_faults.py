@@ -43,8 +43,8 @@ def test_another_attempt_works_on_half_as_many_units_at_once(watched: Watched) -
 
 
 def test_a_job_that_outlives_its_snakemake_harms_nothing(watched: Watched) -> None:
-    """The next run's job computes the same units beside it."""
-    watched.project.change(options={"gd": {"iter_n": 10000}})
+    """The next run's job computes the same units beside it, however late it comes."""
+    watched.project.change(options={"gd": {"iter_n": 20000}})
     killed = watched.start(*watched.project.units())
     watched.watch(lambda: "evaluation" in log() or killed.poll() is not None)
     watched.kill_snakemake(killed)

@@ -23,9 +23,10 @@ _FORM = {  # of what is read here
     **{"top/image": "i U k", "top/activation": "f U k", "crops?": "v C"},
 }
 _PARTS = {  # what belongs to what may be missing
-    "quantile": {"quantile/image": "i U q", "quantile/activation": "f U q"},
-    "nearest": {"nearest": "i U n", "correlation": "f U n"},
-    "crops": {"top/crop": "i U k"},
+    ("quantile",): {"quantile/image": "i U q", "quantile/activation": "f U q"},
+    ("nearest",): {"nearest": "i U n", "correlation": "f U n"},
+    ("crops",): {"top/crop": "i U k"},
+    ("crops", "quantile"): {"quantile/crop": "i U q"},
 }
 
 
@@ -165,10 +166,9 @@ def open_references(path: Path, position: Position) -> Iterator[References | Non
 
 def _fault(file: h5py.File) -> str | None:
     form = dict(_FORM)
-    for name in _PARTS.keys() & file.keys():
-        form |= _PARTS[name]
-    if {"quantile", "crops"} <= file.keys():
-        form["quantile/crop"] = "i U q"
+    for names, parts in _PARTS.items():
+        if all(name in file for name in names):
+            form |= parts
     return form_fault(file, form) or _quantile_fault(file) or _place_fault(file)
 
 
