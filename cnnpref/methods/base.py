@@ -71,7 +71,7 @@ class Method(ABC, Generic[O]):
         return self.iterations(options)
 
     def precision(self, options: O) -> str:
-        """Of products, where the device has a choice: "float32" or "tf32"."""
+        """Of the net's products, where the device has a choice."""
         return "float32"
 
     def initial(self, options: O) -> npt.ArrayLike | None:

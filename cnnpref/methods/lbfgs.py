@@ -30,6 +30,13 @@ class QuasiNewtonOptions(Options):
         "`batched`: all units of a batch at once, on their device; `scipy`: one by one. Both take"
         " the same steps, up to rounding",
     )
+    precision: str = option(
+        "float32",
+        Choice(("float32", "tf32")),
+        "of the net's products: `float32`; `tf32`: GPUs that can, round the factors to 10 bits."
+        " That is done sooner, but line searches end earlier, and units do not get quite as high",
+        neutral="float32",
+    )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -59,6 +66,9 @@ class QuasiNewton(Method[Q]):
 
     def length(self, options: Q) -> None:
         return None
+
+    def precision(self, options: Q) -> str:
+        return options.precision
 
     def shortened(self, options: Q, iterations: int) -> Q:
         return replace(options, maxiter=min(iterations, options.maxiter), retries=0)

@@ -60,7 +60,7 @@ def cauchy_point(
         _meet_all(path, times, start)
     else:
         later = torch.where(times > start[:, None], times, torch.inf)
-        earliest, places = later.topk(min(room, later.shape[1]), largest=False)
+        earliest, places = later.topk(min(room, later.shape[1]), largest=False, sorted=False)
         path.meet(places, earliest.isfinite())
     time, moved = path.time + path.rest, path.moved + path.rest[:, None] * path.moving
     met = None if room is None else (times > start[:, None]) & (times <= time[:, None])

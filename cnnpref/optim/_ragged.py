@@ -12,6 +12,7 @@ from torch import Tensor
 Rows = TypeVar("Rows", Tensor, list[Any])
 
 _FIRST, _WIDEST = 16, 1024  # places; each part is 4 times as wide as the last
+_AT_ONCE = 4096  # places on a GPU, which would wait for the launches of small parts
 _LEAST = 64  # places that there is always room for
 
 
@@ -75,12 +76,13 @@ def _all(mask: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def parts(places: Tensor) -> Iterator[slice]:
-    """Slices of what `find` gives, whose widths do not depend on the batch.
+    """Slices of what `find` gives; on a CPU their widths do not depend on the batch.
 
     Where a matrix has another width, its product may come out different in the last digit.
     """
-    start = 0
-    for width in _widths(places.shape[1]):
+    start, count = 0, places.shape[1]
+    widths = _widths(count) if places.is_cpu else [_AT_ONCE] * -(-count // _AT_ONCE)
+    for width in widths:
         yield slice(start, start + width)
         start += width
 

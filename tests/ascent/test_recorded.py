@@ -9,7 +9,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from cnnpref.ascent.recorded import VARIABLE, Function, Recording
+from cnnpref.ascent.recorded import Function, Recording
 
 
 def squared(x: Tensor) -> tuple[Tensor, ...]:
@@ -28,15 +28,39 @@ class Tape:
         return lambda _: found
 
 
-def test_it_is_recorded_once_and_then_replayed() -> None:
-    tape = Tape()
-    recording = Recording(tape)
-    for _ in range(3):
+class Verdicts:
+    """A stopwatch that says so, call by call, whether recording pays."""
+
+    def __init__(self, *verdicts: bool | None) -> None:
+        self.verdicts, self.timed = list(verdicts), 0
+
+    def call(self, function: Function, x: Tensor) -> tuple[Tensor, ...]:
+        self.timed += 1
+        return function(x)
+
+    @property
+    def pays(self) -> bool | None:
+        return self.verdicts.pop(0)
+
+
+def test_it_is_recorded_once_it_is_known_to_pay_and_then_replayed() -> None:
+    tape, stopwatch = Tape(), Verdicts(None, None, True)
+    recording = Recording(tape, stopwatch)
+    for calls in range(1, 5):
         values, gradient = recording.call(squared, torch.ones(2, 3))
         assert values.tolist() == [3, 3]
         assert torch.equal(gradient, torch.full((2, 3), 2.0))
-    assert tape.recorded == 1
+        assert tape.recorded == (calls > 2)
+    assert stopwatch.timed == 2
     assert recording.call(squared, torch.zeros(2, 3))[0].tolist() == [3, 3]  # no call: a replay
+
+
+def test_where_it_does_not_pay_nothing_is_recorded_nor_asked_again() -> None:
+    tape = Tape()
+    recording = Recording(tape, Verdicts(None, False))
+    for factor in range(4):
+        assert recording.call(squared, factor * torch.ones(1, 3))[0].tolist() == [3 * factor**2]
+    assert tape.recorded == 0
 
 
 @pytest.mark.parametrize(
@@ -51,7 +75,7 @@ def test_where_it_cannot_be_the_function_is_called(
         attempts.append(1)
         raise error or torch.OutOfMemoryError("CUDA out of memory")
 
-    recording = Recording(fail)
+    recording = Recording(fail, Verdicts(True))
     with caplog.at_level("INFO", "cnnpref"):
         for factor in (1, 2):
             assert recording.call(squared, factor * torch.ones(1, 3))[0].tolist() == [3 * factor**2]
@@ -59,9 +83,7 @@ def test_where_it_cannot_be_the_function_is_called(
     assert caplog.messages[0].startswith("no CUDA graph, going on without: ")
 
 
-@pytest.mark.parametrize("wanted", ["1", "0"])
-def test_a_cpu_records_nothing(wanted: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv(VARIABLE, wanted)
+def test_a_cpu_records_nothing() -> None:
     recording = Recording.on(torch.device("cpu"))
     for factor in (1, 2):
         assert recording.call(squared, factor * torch.ones(1, 3))[0].tolist() == [3 * factor**2]

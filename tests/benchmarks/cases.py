@@ -83,6 +83,7 @@ class Case:
         device: where it is computed.
         iterations: how many.
         batch: how many units ours takes at once.
+        precision: of the net's products; the plain way has float32.
     """
 
     method: str
@@ -92,6 +93,7 @@ class Case:
     device: str
     iterations: int
     batch: int = 2
+    precision: str = "float32"
 
     @property
     def name(self) -> str:
@@ -120,6 +122,7 @@ class Case:
         count = next(name for name in ("iter_n", "maxiter", "steps") if name in kind)
         given: dict[str, Any] = {"retries": 0, "revive": "dead"}  # a start for each image
         given |= {count: iterations} if iterations else {}
+        given |= {"precision": self.precision}
         if self.method == "gd_field":
             return resolve("gd", self.preset, {**given, "canvas": "field"})
         return resolve(self.method, self.preset, given)

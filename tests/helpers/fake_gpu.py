@@ -29,6 +29,12 @@ _FAKE = FakeTensorMode(allow_non_fake_inputs=True)
 _READS = {"item", "tolist", "numpy", "__bool__", "__int__", "__float__", "__index__", "__array__"}
 _SHAPED = {"nonzero", "masked_select", "unique"}  # whose result has a shape that depends on values
 _MOVES = {torch.ops.aten._to_copy.default, torch.ops.aten.copy_.default}
+# to which indices of the host are sent
+_INDEXED = {
+    getattr(torch.ops.aten, name).default
+    for name in ("index_put", "index_put_", "_index_put_impl_")
+}
+_INDEXED.add(torch.ops.aten.index.Tensor)
 
 Answer = Callable[[Sequence[int]], Any]
 """What a read of a tensor of that shape gives."""
@@ -113,6 +119,8 @@ class _Transfers(TorchDispatchMode):
     def __torch_dispatch__(
         self, func: Any, types: Any, args: Any = (), kwargs: dict[str, Any] | None = None
     ) -> Any:
+        if func in _INDEXED and any(each is not None and each.is_cpu for each in args[1]):
+            self._told.sent.append(_stack())
         found = func(*args, **(kwargs or {}))
         if func in _MOVES and args[-1].device != found.device:
             (self._told.sent if args[-1].is_cpu else self._told.reads).append(_stack())

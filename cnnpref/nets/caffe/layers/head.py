@@ -66,7 +66,7 @@ class ConvolutionHead:
     def __call__(self, x: Tensor) -> Tensor:
         """(B, h, w) from (B, C, ...)."""
         if self.groups > 1:
-            x = x.unflatten(1, (self.groups, -1))[torch.arange(len(x)), self.group]
+            x = x.unflatten(1, (self.groups, -1))[torch.arange(len(x), device=x.device), self.group]
         top = self._product(x)
         return top if self.bias is None else top + self.bias[:, None, None]
 

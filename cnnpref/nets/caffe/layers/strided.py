@@ -1,8 +1,8 @@
 """The gradient of a strided convolution of few channels: what nets do with the image first.
 
-The kernels of a CPU are several times slower than their peak at it. Such a convolution is one of
-stride 1 over blocks of stride x stride pixels, taken as channels (space to depth); so its gradient
-is that of the latter, laid out as an image again.
+The kernels of CPUs and of CUDA GPUs are several times slower than their peak at it. Such a
+convolution is one of stride 1 over blocks of stride x stride pixels, taken as channels (space to
+depth); so its gradient is that of the latter, laid out as an image again.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ _LANES = 8  # numbers in a CPU's vector
 def suits(x: Tensor, stride: tuple[int, ...], dilation: tuple[int, ...], group: int) -> bool:
     """Whether `strided` is the faster way to a gradient (measured)."""
     return (
-        x.is_cpu
+        x.device.type in ("cpu", "cuda")
         and x.shape[1] <= _FEW
         and min(stride) > 1
         and (stride[0] == stride[1] and dilation == (1, 1) and group == 1)
