@@ -88,9 +88,10 @@ def test_units_of_a_module_are_those_of_a_cpu(method: str) -> None:
     torch.manual_seed(0)
     module = nn.Sequential(*layers).eval()
     found = []
+    noise = {"weight_noise_start": 0.1, "weight_noise_end": 0.2} if method == "spectral" else {}
     for device in ("cpu", "cuda"):
         net = cnnpref.load_torch(module.to(device), (3, 20, 20), device=device)
-        options = resolve(method, "lower", SHORT[method])
+        options = resolve(method, "lower", SHORT[method] | noise)
         objective = cnnpref.Objective.units(net, "3", [3, 1, 4])
         found.append(cnnpref.maximise(net, objective, method, options))
     alike(*found)
@@ -142,12 +143,16 @@ def test_lbfgs_reads_twice_in_an_evaluation(tmp_path: Path, method: str) -> None
     assert 10 < len(within) <= 4 + 2 * max(map(len, solution.activations))
 
 
-@pytest.mark.parametrize("layer", ["conv1", "fc"])
-@pytest.mark.parametrize("method", METHODS)
+@pytest.mark.parametrize(
+    ("method", "layer", "options"),
+    [(method, layer, {}) for method in METHODS for layer in ("conv1", "fc")]
+    + [(method, "conv2", options) for method, options in OPTIONS],
+)
 def test_recorded_passes_give_the_same(
     tmp_path: Path,
     method: str,
     layer: str,
+    options: dict[str, Any],
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """A net as small as this is launched more slowly than it is computed."""
@@ -157,7 +162,7 @@ def test_recorded_passes_give_the_same(
         graphs.append(recorded.cuda_graph(*given))
         return graphs[-1]
 
-    options = {"retries": 0, next(iter(SHORT[method])): 12}
+    options = options | {"retries": 0, next(iter(SHORT[method])): 12}
     monkeypatch.setattr(recorded, "_WORTH", 0)
     launched = run(tmp_path, "cuda", method, layer, **options)
     monkeypatch.undo()

@@ -23,6 +23,8 @@ from torch._subclasses.fake_tensor import FakeTensor, FakeTensorMode
 from torch.overrides import TorchFunctionMode
 from torch.utils._python_dispatch import TorchDispatchMode
 
+from cnnpref.ascent.recorded import Recording
+
 DEVICE = "cuda:0" if torch.cuda.is_available() else "meta"
 # One for all tests: what they cache, such as tables of noise, is of one mode.
 _FAKE = FakeTensorMode(allow_non_fake_inputs=True)
@@ -67,7 +69,8 @@ def fake_gpu(answer: Answer = ones) -> Iterator[Told]:
     """
     told = Told()
     whole = patch.object(FakeTensor, "tolist", Tensor.tolist)  # its own asks for each number
-    with whole, _FAKE, _Transfers(told), counted_reads(told, answer):
+    launched = patch.object(Recording, "on", lambda _device: Recording())  # there is no graph of it
+    with whole, launched, _FAKE, _Transfers(told), counted_reads(told, answer):
         yield told
 
 

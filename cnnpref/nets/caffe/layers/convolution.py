@@ -100,10 +100,14 @@ class _Kernel(Layer):
         weight = self.weights[0]
         if self.ndim != 2 or not fast():
             return x, weight
-        version = (weight.data_ptr(), weight._version)
-        if self._last is None or self._last[0] != version:
-            self._last = version, weight.contiguous(memory_format=torch.channels_last)
-        return x.contiguous(memory_format=torch.channels_last), self._last[1]
+        x, version = x.contiguous(memory_format=torch.channels_last), weight._version
+        if x.is_cuda and torch.cuda.is_current_stream_capturing():
+            # what is recorded reads the weight itself, which may change between replays
+            return x, weight.contiguous(memory_format=torch.channels_last)
+        if self._last is None or self._last[0] != (weight.data_ptr(), version):
+            laid_out = weight.contiguous(memory_format=torch.channels_last)
+            self._last = (weight.data_ptr(), version), laid_out
+        return x, self._last[1]
 
     def _bias(self) -> Tensor | None:
         return self.weights[1] if len(self.weights) > 1 else None
