@@ -136,8 +136,7 @@ def cuda_graph(function: Function, x: Tensor) -> Function:
 
 @contextmanager
 def _no_collection() -> Iterator[None]:
-    """Graphs of earlier batches are freed before, not inside, where CUDA forbids it."""
-    gc.collect()
+    """Graphs of earlier batches are not freed inside, where CUDA forbids it."""
     collects = gc.isenabled()
     gc.disable()
     try:

@@ -13,7 +13,7 @@ from cases import ITERATIONS, Case
 LAYERS = [*(f"conv{i}" for i in range(1, 6)), "fc6", "fc7", "fc8"]
 METHODS = ["gd", "lbfgs", "dgn_gd", "dgn_lbfgs", "spectral"]
 # L-BFGS meets more bounds in its first iterations than later: so many that they count for less
-COUNTS = ITERATIONS | {"lbfgs": 30, "dgn_lbfgs": 18}
+COUNTS = dict.fromkeys(ITERATIONS, 12) | {"lbfgs": 30, "dgn_lbfgs": 18}
 CONVERSIONS = {"float32": False, "tf32": True}  # whether a product of float32 may use TF32
 
 
@@ -63,12 +63,8 @@ def seconds(case: Case, repeat: int) -> float:
 
 
 def _seconds(case: Case) -> float:
-    watch = contest.Watch(case.device)
-    solution = contest.maximised(case, watch)
-    evaluations = [len(trace) for trace in solution.activations]
-    each = watch.seconds / sum(count - 1 for count in evaluations)
-    per_iteration = sum(evaluations) / (case.batch * case.iterations)
-    return each * per_iteration * case.full_count
+    speed, per_iteration = contest.measured(case)
+    return per_iteration * case.full_count / speed
 
 
 def of_rates(case: Case, repeat: int) -> str:
