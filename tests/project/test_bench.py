@@ -97,4 +97,6 @@ def test_counts_inner_products_and_deconvolutions() -> None:
 def test_projects_the_time_of_all_iterations() -> None:
     case = replace(CONV1, method="gd", iterations=3, batch=2)
     assert projection.seconds(case, repeat=1) > 0
-    assert re.search(r"conv1@squeezenet in float32 reaches .* of bf16's", projection.of_rates(case, 1))
+    assert re.search(
+        r"conv1@squeezenet in float32 reaches .* of bf16's", projection.of_rates(case, 1)
+    )
