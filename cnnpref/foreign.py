@@ -19,6 +19,7 @@ import zipfile
 import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
+from math import prod
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -197,7 +198,8 @@ def _dataset_faults(data: Any) -> Iterator[str]:
         if names != {"."}:  # of this file
             yield "refers to other files"
         return
-    size, stored = data.get_space().get_simple_extent_npoints() * data.dtype.itemsize, 0
+    sizes, stored = data.get_space().get_simple_extent_dims(), 0  # its own product has 64 bits
+    size = 0 if sizes is None else prod(sizes) * data.dtype.itemsize
     if size > _ROOM:
         stored = data.get_storage_size()
     if size > max(_ROOM, _RATIO * stored):
