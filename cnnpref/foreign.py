@@ -65,7 +65,10 @@ def open_regular(path: str | os.PathLike[str]) -> Iterator[io.BufferedReader]:
     Raises:
         OSError: it is something else, or cannot be read.
     """
-    descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK)  # a pipe would wait for a writer
+    try:
+        descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK)  # a pipe would wait for a writer
+    except ValueError as error:  # a zero, or half a character
+        raise OSError(errno.EINVAL, f"no file has such a name ({error})", str(path)) from None
     with os.fdopen(descriptor, "rb") as file:
         if not stat.S_ISREG(os.fstat(descriptor).st_mode):
             raise OSError(errno.EINVAL, "not a regular file", str(path))

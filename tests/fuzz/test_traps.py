@@ -247,6 +247,8 @@ ODD = {
     "run: !!python/object/apply:os.mkdir [unpickled]": "is not valid YAML",
     "net: {prototxt: /dev/zero, caffemodel: /dev/zero}\nlayers: all": "not a regular file",
     "net: {prototxt: /dev/null, caffemodel: /dev/zero}\nlayers: all": "not a regular file",
+    'net: {prototxt: "a\\0b", caffemodel: a}\nlayers: all': "no file has such a name (embedded",
+    'net: {prototxt: "\\ud800", caffemodel: a}\nlayers: all': "surrogates not allowed); check",
 }
 
 
