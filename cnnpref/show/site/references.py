@@ -169,7 +169,16 @@ def _fault(file: h5py.File) -> str | None:
     for names, parts in _PARTS.items():
         if all(name in file for name in names):
             form |= parts
-    return form_fault(file, form) or _quantile_fault(file) or _place_fault(file)
+    faults = (_histogram_fault, _quantile_fault, _place_fault)
+    return form_fault(file, form) or next(filter(None, (find(file) for find in faults)), None)
+
+
+def _histogram_fault(file: h5py.File) -> str | None:
+    """What a histogram cannot be drawn without, if anything."""
+    counts, edges = file["histogram_max"], file["edges_max"].shape[1]
+    if edges != counts.shape[1] + 1:
+        return f"edges_max are {edges}, of {counts.shape[1]} bins"
+    return None if counts[()].any(1).all() else "histogram_max: a unit of no image"
 
 
 def _quantile_fault(file: h5py.File) -> str | None:
