@@ -9,6 +9,7 @@ from typing import Any
 
 import h5py
 import pytest
+from basics import refusal
 
 from cnnpref.errors import UserError
 from cnnpref.planning.files import REFERENCE
@@ -31,3 +32,13 @@ def test_references_whose_histograms_cannot_be_drawn(told: str, site: Plan, tmp_
         file[name] = changed
     with pytest.raises(UserError, match=told), open_references(tmp_path / "a.h5", "center"):
         pass
+
+
+def test_images_whose_names_cannot_be_read(site: Plan, tmp_path: Path) -> None:
+    """They are read as they are shown: the file is open by then."""
+    path = tmp_path / "a.h5"
+    path.write_bytes(site.path(REFERENCE, "fc8").read_bytes().replace(b"GCOL", b"COAL"))
+    told = f"{path}: truncated, damaged or not HDF5; delete it and make the references again"
+    with open_references(path, "center") as found:
+        assert found
+        assert refusal(found.favourites, 0) == told
