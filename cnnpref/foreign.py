@@ -1,7 +1,7 @@
 """Files that others may have made, opened with distrust: what they hold is data, and theirs alone.
 
 An HDF5 file can lead to other files: by links, by raw data that lies outside, by virtual datasets.
-It can name filters, which are programs, and say that it holds far more than it does.
+It can name filters, which are programs, say that it holds far more than it does, and have no end.
 """
 
 from __future__ import annotations
@@ -13,12 +13,14 @@ import io
 import lzma
 import os
 import stat
+import struct
 import tarfile
 import tokenize
 import zipfile
 import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
+from math import prod
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -33,6 +35,10 @@ BROKEN_ARCHIVE = (  # what reading a damaged zip, tar or compressed file raises
     RuntimeError,  # an encrypted member, an unknown compression
 )
 _FILTERS = {1, 2, 3, 32000}  # deflate, shuffle, fletcher32 and h5py's lzf: part of every h5py
+_HEAP = b"GCOL\1\0\0\0"  # how a heap of HDF5 starts; its size is next
+_HEADER = 16  # bytes at the start of a heap, and of each of its objects
+_OBJECT = struct.Struct("<H6xQ")  # such a start: a number, 0 of free space, and a size
+_MOST = 1 << 16  # objects of a heap; and bytes of one that has more than one object
 _LEAST = 1 << 30  # bytes that may come out of any archive
 _ROOM = 64 << 20  # bytes that a dataset may take of which nearly nothing is stored
 _RATIO = 100  # of its size to what is stored, above that: images are not so empty
@@ -59,7 +65,10 @@ def open_regular(path: str | os.PathLike[str]) -> Iterator[io.BufferedReader]:
     Raises:
         OSError: it is something else, or cannot be read.
     """
-    descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK)  # a pipe would wait for a writer
+    try:
+        descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK)  # a pipe would wait for a writer
+    except ValueError as error:  # a zero, or half a character
+        raise OSError(errno.EINVAL, f"no file has such a name ({error})", str(path)) from None
     with os.fdopen(descriptor, "rb") as file:
         if not stat.S_ISREG(os.fstat(descriptor).st_mode):
             raise OSError(errno.EINVAL, "not a regular file", str(path))
@@ -136,10 +145,77 @@ class _Bounded(io.RawIOBase):
         super().close()
 
 
+class _Watched(io.RawIOBase):
+    """A file from which HDF5 reads, but no heap that it would never come out of.
+
+    Texts and arrays of any length lie in heaps, one object behind the other. HDF5 goes on from each
+    by the size that it says it has, and stays for ever where damage made that 0.
+    """
+
+    def __init__(self, path: str | os.PathLike[str]) -> None:
+        self._file, self._place = io.FileIO(path), 0
+
+    def readable(self) -> bool:
+        return True
+
+    def seekable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: Any) -> int:
+        """Fill a buffer. Of a heap HDF5 reads the start first: nothing gathers what it reads.
+
+        Raises:
+            OSError: the file is shorter; `ForeignError` if that is the start of a damaged heap.
+        """
+        start, rest = self._place, memoryview(buffer)
+        while rest:  # the operating system gives 2 GiB at most
+            count = os.preadv(self._file.fileno(), [rest], self._place)
+            if not count:
+                raise OSError("truncated")
+            self._place, rest = self._place + count, rest[count:]
+        if bytes(buffer[:8]) == _HEAP and not self._ends(start):
+            raise ForeignError("damaged: a heap without an end")
+        return self._place - start
+
+    def _ends(self, start: int) -> bool:
+        """Whether the objects of a heap end where it ends."""
+        known, place = self._read(start, _MOST), _HEADER
+        end = int.from_bytes(known[8:_HEADER], "little")
+        for _ in range(_MOST):
+            head = known[place : place + _HEADER]
+            if len(head) < _HEADER:  # of a heap for a single object that is larger
+                head = self._read(start + place, _HEADER)
+            if place + _HEADER > end or len(head) < _HEADER:  # what a file lacks HDF5 sees itself
+                return True
+            number, size = _OBJECT.unpack(head)
+            whole = _HEADER + -(-size // 8) * 8 if number else size
+            if not _HEADER <= whole <= end - place:
+                return False
+            place += whole
+        return False
+
+    def _read(self, start: int, count: int) -> bytes:
+        return os.pread(self._file.fileno(), count, start)
+
+    def seek(self, offset: int, whence: int = os.SEEK_SET) -> int:
+        """Go to a place."""
+        self._place = self._file.seek(offset, whence)
+        return self._place
+
+    def tell(self) -> int:
+        """The place."""
+        return self._place
+
+    def close(self) -> None:
+        """Close it and the file below."""
+        self._file.close()
+        super().close()
+
+
 def open_hdf5(path: str | os.PathLike[str]) -> h5py.File:
     """An HDF5 file, to read, that leads nowhere else.
 
-    Files are replaced, never changed: no lock is needed, and some network file systems have none.
+    It is not locked: files are replaced, never changed, and some network file systems have none.
 
     Raises:
         OSError: it cannot be opened; `ForeignError` if that is because of what it holds.
@@ -149,10 +225,12 @@ def open_hdf5(path: str | os.PathLike[str]) -> h5py.File:
 
     if Path(path).exists() and not (Path(path).is_file() or Path(path).is_dir()):
         raise ForeignError("not a regular file")
-    file = h5py.File(path, "r", locking=False)
+    file = h5py.File(_Watched(path), "r")
     try:
         top = h5g.open(file.id, b"/")
         fault = next(_faults(top, "", {h5o.get_info(top).addr}), None)
+    except ForeignError as error:
+        fault = str(error)
     except Exception as error:  # h5py raises almost anything for damaged files
         fault = f"damaged: {' '.join(str(error).split())}"
     if fault:
@@ -197,7 +275,8 @@ def _dataset_faults(data: Any) -> Iterator[str]:
         if names != {"."}:  # of this file
             yield "refers to other files"
         return
-    size, stored = data.get_space().get_simple_extent_npoints() * data.dtype.itemsize, 0
+    sizes, stored = data.get_space().get_simple_extent_dims(), 0  # its own product has 64 bits
+    size = 0 if sizes is None else prod(sizes) * data.dtype.itemsize
     if size > _ROOM:
         stored = data.get_storage_size()
     if size > max(_ROOM, _RATIO * stored):

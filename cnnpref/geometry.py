@@ -90,8 +90,8 @@ class Window:
     def inputs_of(self, mask: Mask, inputs: int) -> Mask:
         last = (len(mask) - 1) * self.stride
         reached = np.zeros((last + self.extent, *mask.shape[1:]), bool)
-        for first in range(0, self.extent, self.dilation):
-            reached[first : first + last + 1 : self.stride] |= mask
+        reached[: last + 1 : self.stride] = mask
+        _widen(reached, self.kernel, self.dilation)
         return _cut(reached, self.pad, inputs)
 
     def span(self, first: int, last: int) -> Span | None:
@@ -112,11 +112,9 @@ class Transposed:
 
     def inputs_of(self, mask: Mask, inputs: int) -> Mask:
         window, last = self.window, (inputs - 1) * self.window.stride
-        spread = _cut(mask, -window.pad, last + window.extent)
-        reached = np.zeros((inputs, *mask.shape[1:]), bool)
-        for first in range(0, window.extent, window.dilation):
-            reached |= spread[first : first + last + 1 : window.stride]
-        return reached
+        spread = _cut(mask, -window.pad, last + window.extent).copy()
+        _widen(spread[::-1], window.kernel, window.dilation)
+        return spread[: last + 1 : window.stride]
 
     def span(self, first: int, last: int) -> Span | None:
         window = self.window
@@ -160,6 +158,15 @@ class Table:
 
     def span(self, first: int, last: int) -> Span | None:
         return None
+
+
+def _widen(mask: Mask, taps: int, step: int) -> None:
+    """Mask, behind each row that is masked, every `step`-th one until there are so many."""
+    wide = 1
+    while wide < taps:
+        more = min(wide, taps - wide)
+        mask[more * step :] |= mask[: -more * step]
+        wide += more
 
 
 def _cut(mask: Mask, start: int, size: int) -> Mask:

@@ -11,6 +11,7 @@ from cnnpref.planning.config import read_config
 from cnnpref.planning.plan import Plan, make_plan
 
 Command = TypeVar("Command", bound=Callable[..., Any])
+THREADS = click.IntRange(1, 1024)  # of more, torch makes them all or ends the process
 
 
 def read_plan(source: str) -> Plan:
@@ -51,4 +52,4 @@ def device_option(command: Command) -> Command:
 def threads_option(command: Command) -> Command:
     """`--threads`, of jobs."""
     text = "CPU threads; default: torch's choice."
-    return click.option("--threads", type=click.IntRange(min=1), help=text)(command)
+    return click.option("--threads", type=THREADS, help=text)(command)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import click
 
-from cnnpref.commands.arguments import config_option, device_option, read_plan
+from cnnpref.commands.arguments import THREADS, config_option, device_option, read_plan
 from cnnpref.errors import UserError
 from cnnpref.planning.files import NATURE, REFERENCE
 from cnnpref.planning.plan import Plan
@@ -15,7 +15,7 @@ from cnnpref.planning.references import References
 @config_option
 @click.option("--shard", type=click.IntRange(min=0), help="Only this shard of the images.")
 @device_option
-@click.option("--threads", type=click.IntRange(min=1), default=1, show_default=True)
+@click.option("--threads", type=THREADS, default=1, show_default=True)
 def references(config: str, shard: int | None, device: str, threads: int) -> None:
     """Show the reference images to the net: compute the shards that are missing.
 

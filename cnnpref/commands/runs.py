@@ -9,7 +9,7 @@ from pathlib import Path
 
 import click
 
-from cnnpref.commands.arguments import config_option, read_plan
+from cnnpref.commands.arguments import THREADS, config_option, read_plan
 from cnnpref.errors import UserError
 from cnnpref.planning.files import UNIT
 from cnnpref.planning.outlook import Share, Time, beside, outlook, size, summary, table
@@ -28,7 +28,7 @@ NAMED = 5  # files of a folder with the same kind of fault that are named
 @click.option("--quick", is_flag=True, help="Measure nothing and tell no times.")
 @click.option("--jobs", type=click.IntRange(min=1), default=1, show_default=True, help="At a time.")
 @click.option("--device", default="auto", show_default=True, help="auto, cpu, cuda, cuda:N or mps.")
-@click.option("--threads", type=click.IntRange(min=1), default=1, show_default=True)
+@click.option("--threads", type=THREADS, default=1, show_default=True)
 def plan(config: str, quick: bool, jobs: int, device: str, threads: int) -> None:
     """Show what a run takes before it is started: units, jobs, disk, memory, time.
 

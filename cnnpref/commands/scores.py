@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from cnnpref.commands.arguments import device_option, layer_option, read_plan
+from cnnpref.commands.arguments import THREADS, device_option, layer_option, read_plan
 from cnnpref.errors import UserError, suggest
 from cnnpref.planning.files import ALIKE, ALL_SCORES, LAYER, NATURE, REFERENCE, SCORES, SCORES_PART
 from cnnpref.planning.plan import Plan
@@ -27,7 +27,7 @@ _MORE = ("judge_p", "judge_rank", "diversity", "iterations_95")
 @click.option("--sort", metavar="SCORE", help="Print a table, the best by this score first.")
 @click.option("--top", type=click.IntRange(min=1), help="Print a table of no more rows.")
 @device_option
-@click.option("--threads", type=click.IntRange(min=1), default=1, show_default=True)
+@click.option("--threads", type=THREADS, default=1, show_default=True)
 def scores(
     source: str | None,
     config: str | None,

@@ -79,8 +79,7 @@ def resolve_config(raw: Mapping[str, Any], name: str) -> Config:
     if "methods" not in raw:
         _require_default_methods(config)
     for key in ("batch", "seed", "seeds", "keep_frames"):
-        if config[key] != "auto":
-            config[key] = int(config[key])  # 64.0 is a whole number too
+        config[key] = _whole(config[key])
     config["results"] = _expand("results", config["results"])
     _expand_labels("", config)
     for layer, settings in ({} if config["layers"] == "all" else config["layers"]).items():
@@ -152,7 +151,15 @@ def _references(given: Any) -> Config:
     section = given if isinstance(given, dict) else {"images": given}
     places = section["images"] if isinstance(section["images"], list) else [section["images"]]
     images = [_expand("references.images", place) for place in places]
-    return {**REFERENCES, **section, "images": images}
+    numbers = {key: _whole(section[key]) for key in ("top", "resize", "shard") if key in section}
+    return {**REFERENCES, **section, **numbers, "images": images}
+
+
+def _whole(value: Any) -> Any:
+    """Whole numbers as Python has them: 64.0 is one, too, for a schema."""
+    if isinstance(value, list):
+        return [_whole(each) for each in value]
+    return int(value) if isinstance(value, float) else value
 
 
 def _run_name(name: str) -> str:

@@ -10,6 +10,7 @@ from typing import Any
 
 import h5py
 import numpy as np
+import numpy.typing as npt
 
 from cnnpref.atomic import replacing
 from cnnpref.errors import UserError
@@ -24,6 +25,7 @@ from cnnpref.results.hdf5 import (
     reading,
     write_attributes,
 )
+from cnnpref.statistics.exact import LIMBS
 from cnnpref.statistics.layer import QUANTILES, Known, LayerReferences, Moments, Picks
 from cnnpref.statistics.nature import Nature
 from cnnpref.statistics.tally import Part
@@ -55,7 +57,7 @@ _REFERENCE_FORM = {
 _PART_FORM = {
     **{"maximum": "f I U", "maximum_at": "i I U", "total": "f I U"},
     **{"bottom": "f k U", "bottom_at": "i k U", "bottom_row": "i k U"},
-    **{"sums": "i L 2 U", "bins": "i B", "counts": "i U B"},
+    **{"sums": f"i {LIMBS} 2 U", "bins": "i B", "counts": "i U B"},
 }
 _NATURE_FORM = {
     **{"colour/mean": "f C", "colour/components": "f C C", "colour/distance_median": "f"},
@@ -78,6 +80,27 @@ class ShardData:
 
     known: Known
     part: Callable[[str], Part]
+
+
+class _Table:
+    """A dataset of a shard, read as it is used.
+
+    Raises:
+        UserError: what is wanted of it cannot be read.
+    """
+
+    def __init__(self, data: h5py.Dataset, path: Path) -> None:
+        self._data, self._path = data, path
+
+    def __len__(self) -> int:
+        return len(self._data)
+
+    def __getitem__(self, key: Any) -> Any:
+        with reading(self._path, _ADVICE):
+            return self._data[key]
+
+    def __array__(self, dtype: Any = None, copy: bool | None = None) -> npt.NDArray[Any]:
+        return np.asarray(self[()], dtype)
 
 
 def write_shard(path: Path, digest: str, known: Known, parts: Mapping[str, Part]) -> None:
@@ -110,7 +133,7 @@ def open_shard(path: Path, digest: str, layers: Sequence[str]) -> Iterator[Shard
         def part(layer: str) -> Part:
             with reading(path, _ADVICE):
                 group = file[f"layers/{escape(layer)}"]
-                return Part(*(group[field.name] for field in fields(Part)))
+                return Part(*(_Table(group[field.name], path) for field in fields(Part)))
 
         yield ShardData(known, part)
 
@@ -221,8 +244,10 @@ def read_nature(path: Path, digest: str | None = None) -> Nature:
     """
     with _opened(path, NATURE_FORMAT, digest) as file, reading(path, _ADVICE):
         found: dict[str, Any] = {name: file[place][()] for name, place in _NATURE.items()}
+        if not isinstance(sizes := file["spectrum"], h5py.Group):
+            raise UserError(f"{path}: no group spectrum; {_ADVICE}")
         spectra = {}
-        for size, group in file["spectrum"].items():
+        for size, group in sizes.items():
             height, width = map(int, size.split("x"))
             spectra[height, width] = group["mean"][()], group["sd"][()]
         return Nature(**found, spectra=spectra)

@@ -50,7 +50,7 @@ def find_table(path: Path) -> DataFrame | None:
 
     try:
         return polars.read_parquet(path)
-    except (OSError, polars.exceptions.PolarsError) as error:
+    except (OSError, polars.exceptions.PolarsError, polars.exceptions.PanicException) as error:
         raise _no_table(path, error) from error
 
 
@@ -74,6 +74,6 @@ def read_scores(path: Path) -> Scores | None:
     return Scores(names, rows)
 
 
-def _no_table(path: Path, error: Exception) -> UserError:
+def _no_table(path: Path, error: BaseException) -> UserError:
     reason = str(error).partition("\n")[0]
     return UserError(f"{path}: not a table of scores ({reason}); delete it and make it again")

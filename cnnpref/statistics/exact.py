@@ -13,6 +13,7 @@ Limbs = npt.NDArray[np.int64]
 _WIDTH = 40  # bits of a limb: 2^23 numbers can be added before it is full
 _EXPONENTS = tuple(range(128, -153, -_WIDTH))  # a limb counts multiples of 2 to this
 _LAST = _EXPONENTS[-1]
+LIMBS = len(_EXPONENTS)
 LARGEST = 2.0**160  # of what can be added
 
 
@@ -21,7 +22,7 @@ def limbs(rows: Doubles) -> Limbs:
 
     Each row counts to a multiple of 2^-152, towards 0; that is the only rounding.
     """
-    rest, found = rows, np.empty((len(_EXPONENTS), *rows.shape[1:]), np.int64)
+    rest, found = rows, np.empty((LIMBS, *rows.shape[1:]), np.int64)
     for limb, exponent in zip(found, _EXPONENTS, strict=True):
         part = np.trunc(rest * 2.0**-exponent)
         limb[...] = part.astype(np.int64).sum(0)
@@ -31,7 +32,7 @@ def limbs(rows: Doubles) -> Limbs:
 
 def no_limbs(*shape: int) -> Limbs:
     """The sum of nothing."""
-    return np.zeros((len(_EXPONENTS), *shape), np.int64)
+    return np.zeros((LIMBS, *shape), np.int64)
 
 
 def fractions(found: Limbs) -> list[Fraction]:

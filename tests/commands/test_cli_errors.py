@@ -97,6 +97,13 @@ def test_usage_errors_exit_with_2(tiny_config: Config) -> None:
     assert call("info").exit_code == 2
 
 
+@pytest.mark.parametrize("command", ["generate", "references", "scores", "plan"])
+def test_more_threads_than_any_machine_has(command: str, tiny_config: Config) -> None:
+    result = call(command, tiny_config, "--threads", "9007199254740992")
+    assert result.exit_code == 2
+    assert "9007199254740992 is not in the range 1<=x<=1024" in result.stderr
+
+
 def test_a_file_in_place_of_the_results_folder(tiny_config: Config) -> None:
     Path("results").write_text("")
     assert "results: 'results' is a file; name a folder" in fail("generate", tiny_config)

@@ -59,12 +59,18 @@ def empty(parent: h5py.Group, name: str, _: Path) -> None:
     parent.create_dataset(name, (1 << 20, 1 << 10, 3), "f4", chunks=(16, 16, 3))
 
 
+def endless(parent: h5py.Group, name: str, _: Path) -> None:
+    """So many values that their number is 0 in 64 bits."""
+    parent.create_dataset(name, (1 << 40, 1 << 20, 1 << 20, 3), "f4", chunks=(1, 16, 16, 3))
+
+
 TRAPS = {
     link: "is a link to another file",
     raw: "has its data in another file",
     virtual: "refers to other files",
     strange: "needs the filter 6",
     empty: "says it holds 12,288 MiB, of 0 bytes",
+    endless: "says it holds 13,835,058,055,282,163,712 MiB, of 0 bytes",
 }
 Trap = Callable[[h5py.Group, str, Path], None]
 
@@ -241,6 +247,8 @@ ODD = {
     "run: !!python/object/apply:os.mkdir [unpickled]": "is not valid YAML",
     "net: {prototxt: /dev/zero, caffemodel: /dev/zero}\nlayers: all": "not a regular file",
     "net: {prototxt: /dev/null, caffemodel: /dev/zero}\nlayers: all": "not a regular file",
+    'net: {prototxt: "a\\0b", caffemodel: a}\nlayers: all': "no file has such a name (embedded",
+    'net: {prototxt: "\\ud800", caffemodel: a}\nlayers: all': "surrogates not allowed); check",
 }
 
 

@@ -48,6 +48,14 @@ def test_weights_that_no_memory_can_hold_are_refused_by_name() -> None:
     assert f"the largest are of layer 'x0', [{output}, 216]; check the sizes" in told
 
 
+def test_images_of_more_channels_than_any_are_refused_before_they_take_memory() -> None:
+    text = INPUT.replace("dim: 3", "dim: 16777216") + layer("x", "ReLU", "data")
+    assert refusal(text) == (
+        "net 'made': its images have 16,777,216 channels, allowed are 1,048,576; check the shape of"
+        " its input 'data'"
+    )
+
+
 class Sum(nn.Module):
     def __init__(self) -> None:
         super().__init__()

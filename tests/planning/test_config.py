@@ -74,6 +74,16 @@ def test_bad_config(config: dict[str, Any], part: str) -> None:
     assert part in message(**config)
 
 
+def test_whole_numbers_may_be_written_with_a_point() -> None:
+    base = {**BASE, "layers": "all"}
+    for pixels, whole in ((64.0, 64), ([64.0, 32.0], [64, 32])):
+        given = {"images": "photos", "top": 3.0, "shard": 7.0, "resize": pixels}
+        config = resolve_config({**base, "batch": 4.0, "seed": 1.0, "references": given}, "x")
+        wanted = {"images": "photos", "top": 3, "shard": 7, "resize": whole}
+        other = resolve_config({**base, "batch": 4, "seed": 1, "references": wanted}, "x")
+        assert json.dumps(config) == json.dumps(other)
+
+
 def test_a_config_without_net_names_the_key() -> None:
     with pytest.raises(UserError, match="the key 'net' is missing"):
         resolve_config({"layers": "all"}, "x")

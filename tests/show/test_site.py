@@ -298,3 +298,8 @@ def test_a_layer_file_of_other_methods_is_named(small: Plan) -> None:
     assert "has no method 'spectral-seed9'; run 'cnnpref collect'" in refusal(
         write_layer, other, "fc"
     )
+
+
+def test_a_layer_file_of_other_units_is_named(small: Plan) -> None:
+    more = replace(small, series=tuple(replace(e, units=(*e.units, 99)) for e in small.series))
+    assert "has no unit 99 of 'spectral'; run 'cnnpref collect'" in refusal(write_layer, more, "fc")

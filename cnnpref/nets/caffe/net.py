@@ -126,13 +126,14 @@ class CaffeNet(Net):
         return lambda x: execution({given: cut(x, execution.boxes[given])})[wanted]
 
     def support(self, layer: str, mask: Mask) -> Mask:
-        self._require_small(layer, self.layer_shape(layer))
         value = self.graph.layers[layer]
-        reached = {value: mask}
-        for node in reversed(self.graph.ancestors([value])):
+        nodes, reached = self.graph.ancestors([value]), {value: mask}
+        below = (shape[1:] for node in nodes for shape in node.layer.bottom_shapes)
+        for shape in (self.layer_shape(layer), *below):  # all of them before any work
+            self._require_small(layer, shape)
+        for node in reversed(nodes):
             for (i, top), (j, bottom) in product(enumerate(node.tops), enumerate(node.bottoms)):
                 if top in reached:
-                    self._require_small(layer, node.layer.bottom_shapes[j][1:])
                     found = node.layer.pull_back(reached[top], i, j)
                     reached[bottom] = reached[bottom] | found if bottom in reached else found
         pixels = reached.get(self._image, np.zeros((1, 1, 1), bool))

@@ -16,6 +16,7 @@ from cnnpref.nets.caffe.files.schema import PathLike
 from cnnpref.nets.caffe.graph import Graph
 
 _USUAL = (1, 3)  # channels of images
+_MOST = 1 << 20  # channels: the order, the mean and the scale have a number for each
 Scale = float | Sequence[float] | None
 
 
@@ -61,7 +62,8 @@ def input_space(prototxt: PathLike, graph: Graph, mean: Mean, scale: Scale) -> I
     """The space of a net's images: BGR for 3 channels, as they are for another number.
 
     Raises:
-        UserError: mean or scale has another number of values than there are channels.
+        UserError: mean or scale has another number of values than there are channels; or these are
+            far too many.
 
     Warns:
         UserWarning: mean or scale are those of the prototxt; or it names a mean that is not there.
@@ -87,14 +89,24 @@ def input_space(prototxt: PathLike, graph: Graph, mean: Mean, scale: Scale) -> I
 
 
 def channels_of(graph: Graph) -> int:
-    """Of the images that a net takes; or of those that it makes, if it is a generator."""
+    """Of the images that a net takes; or of those that it makes, if it is a generator.
+
+    Raises:
+        UserError: no images have so many.
+    """
     taken = graph.shapes[graph.inputs[graph.image.blob]]
     made = graph.shapes[list(graph.blobs.values())[-1]]
     features = len(taken) < 4 or taken[1] not in _USUAL
     larger = len(made) == 4 and made[1] in _USUAL and (len(taken) < 4 or made[2] > taken[2])
     if features and larger:
         return made[1]
-    return taken[1] if len(taken) == 4 else 3
+    channels = taken[1] if len(taken) == 4 else 3
+    if channels > _MOST:
+        raise UserError(
+            f"net {graph.name!r}: its images have {channels:,} channels, allowed are {_MOST:,};"
+            f" check the shape of its input {graph.image.blob!r}"
+        )
+    return channels
 
 
 def _scales(scale: Scale, channels: int) -> tuple[float, ...]:

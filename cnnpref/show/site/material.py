@@ -111,7 +111,8 @@ def open_material(plan: Plan, layer: str) -> Iterator[Material]:
     """Open the files of a layer that its pages are made of.
 
     Raises:
-        UserError: the layer file is missing or of other methods, or another file is damaged.
+        UserError: the layer file is missing or of other methods or units, or another file is
+            damaged.
     """
     data, series = plan.path(LAYER, layer), plan.select(layer)
     scores = find_table(plan.path(SCORES, layer))
@@ -124,6 +125,11 @@ def open_material(plan: Plan, layer: str) -> Iterator[Material]:
                     f"{data} has no method {each.name!r}; run 'cnnpref collect' for this layer"
                 )
             rows = {row.unit: row for row in found[each.name].rows()}
+            if lacking := set(each.units).difference(rows):
+                raise UserError(
+                    f"{data} has no unit {min(lacking)} of {each.name!r}; run 'cnnpref collect' for"
+                    " this layer"
+                )
             columns = _columns(each, rows, scores, natural)
             methods.setdefault(each.method, []).append(Run(each, rows, found[each.name], columns))
         first = found[series[0].name]

@@ -70,6 +70,7 @@ class References:
 
     Args:
         file: open.
+        path: of it.
         position: of the run's units: for "all", a unit's activation is the sum over its map.
 
     Attributes:
@@ -78,13 +79,12 @@ class References:
             for sums over a map they are not.
     """
 
-    def __init__(self, file: h5py.File, position: Position) -> None:
-        self._file = file
+    def __init__(self, file: h5py.File, path: Path, position: Position) -> None:
+        self._file, self._path = file, path
         kind = "_sum" if position == "all" and "max_sum" in file else ""
         self.is_comparable = not kind
         self._best, self._median = (file[name + kind][()] for name in ("max", "median"))
         self.count = int(file.attrs["count"])
-        self._names = file["images/name"]
         self._top = file["top/activation"][()]
 
     def __contains__(self, unit: int) -> bool:
@@ -105,7 +105,7 @@ class References:
 
     def is_dead(self, unit: int) -> bool:
         """Whether all images did the same to it."""
-        return not float(self._file["sd"][unit]) > 0
+        return not float(self._row("sd", unit)) > 0
 
     def favourites(self, unit: int) -> list[Favourite]:
         """The images of the highest activations, best first."""
@@ -120,32 +120,36 @@ class References:
 
     def histogram(self, unit: int) -> Histogram:
         """Of the highest activation of each image."""
-        counts, edges = self._file["histogram_max"][unit], self._file["edges_max"][unit]
-        scale = float(self._file["sd_max"][unit])
+        counts, edges = self._row("histogram_max", unit), self._row("edges_max", unit)
+        scale = float(self._row("sd_max", unit))
         return Histogram(counts.astype(np.int64), edges.astype(np.float64), scale)
 
     def nearest(self, unit: int) -> list[tuple[int, float]]:
         """The units whose activations are most alike over the images, with their correlation."""
         if "nearest" not in self._file:
             return []
-        others, values = self._file["nearest"][unit], self._file["correlation"][unit]
+        others, values = self._row("nearest", unit), self._row("correlation", unit)
         pairs = zip(others.tolist(), values.tolist(), strict=True)
         return [(other, r) for other, r in pairs if other >= 0 and np.isfinite(r)]
 
     def _images(self, group: str, unit: int) -> Iterator[Favourite]:
-        data = self._file[group]
-        places = [-1] * len(data["image"][unit])
+        images, values = self._row(f"{group}/image", unit), self._row(f"{group}/activation", unit)
+        places = [-1] * len(images)
         if "crops" in self._file:
-            places = data["crop"][unit].tolist()
-        rows = zip(data["image"][unit].tolist(), data["activation"][unit], places, strict=True)
-        for image, value, place in rows:
+            places = self._row(f"{group}/crop", unit).tolist()
+        for image, value, place in zip(images.tolist(), values, places, strict=True):
             if image >= 0:
-                crop = None if place < 0 else self._file["crops"][place].tobytes()
+                crop = None if place < 0 else self._row("crops", place).tobytes()
                 yield Favourite(self._name(image), float(value), crop)
 
     def _name(self, image: int) -> str:
-        name: Any = self._names[image]
+        name = self._row("images/name", image)
         return name.decode("utf-8", "replace") if isinstance(name, bytes) else str(name)
+
+    def _row(self, name: str, row: int) -> Any:
+        """Of a dataset, read as it is asked for; raises UserError where it cannot be."""
+        with reading(self._path, _ADVICE):
+            return self._file[name][row]
 
 
 @contextmanager
@@ -160,7 +164,7 @@ def open_references(path: Path, position: Position) -> Iterator[References | Non
         return
     with opened(path, _fault, _ADVICE) as file:
         with reading(path, _ADVICE):
-            found = References(file, position)
+            found = References(file, path, position)
         yield found
 
 
@@ -169,7 +173,16 @@ def _fault(file: h5py.File) -> str | None:
     for names, parts in _PARTS.items():
         if all(name in file for name in names):
             form |= parts
-    return form_fault(file, form) or _quantile_fault(file) or _place_fault(file)
+    faults = (_histogram_fault, _quantile_fault, _place_fault)
+    return form_fault(file, form) or next(filter(None, (find(file) for find in faults)), None)
+
+
+def _histogram_fault(file: h5py.File) -> str | None:
+    """What a histogram cannot be drawn without, if anything."""
+    counts, edges = file["histogram_max"], file["edges_max"].shape[1]
+    if edges != counts.shape[1] + 1:
+        return f"edges_max are {edges}, of {counts.shape[1]} bins"
+    return None if counts[()].any(1).all() else "histogram_max: a unit of no image"
 
 
 def _quantile_fault(file: h5py.File) -> str | None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from pathlib import Path
 
 import basics
@@ -102,3 +103,11 @@ def test_a_mistake_is_told_rather_than_the_unknown_fields_before_it() -> None:
 def test_lines_and_columns_stay_right_behind_unknown_fields() -> None:
     foreign = INPUT + "layer {\n  white_param {\n a: 1 }\n  type ReLU }"
     assert "not a readable prototxt: 7:8 : '  type ReLU }'" in refusal(foreign)
+
+
+def test_the_time_that_unknown_fields_take_is_that_of_their_text() -> None:
+    ours = f'ours {{ text: "{"x" * 3000}" }}'
+    text = INPUT + "".join(layer(f"x{n}", "ReLU", "data", ours) for n in range(1500))
+    start = time.process_time()
+    assert "'x0': type 'ReLU' with unknown fields, which may matter: ours (line 4)" in refusal(text)
+    assert time.process_time() - start < 3  # measured: 0.8; 4.6 with a look at all before each

@@ -7,6 +7,7 @@ and columns, so that its messages about the rest stay right.
 from __future__ import annotations
 
 import re
+from bisect import bisect
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
@@ -20,6 +21,7 @@ _TOKEN = re.compile(
 )
 _CLOSING = {"{": "}", "<": ">"}
 _NUMBER = re.compile(r"[-+\d.]")
+_SCALAR = re.compile(r"[\w.+\"'-]")
 
 
 class Unknown(NamedTuple):
@@ -72,44 +74,47 @@ def find_unknown(text: str, descriptor: Any) -> list[Unknown]:
         fields = _Reader(text).fields("")
     except (IndexError, RecursionError):
         raise ValueError("a bracket is not closed") from None
+    breaks = [each.start() for each in re.finditer("\n", text)]
     counts: dict[str, int] = {}
     found: list[Unknown] = []
     for top in fields:
         place = counts.get(top.name, 0)
         counts[top.name] = place + max(1, len(top.messages))
-        found += _unknown_in(text, top, descriptor, (), place)
+        found += _unknown_in(breaks, top, descriptor, (), place)
     return found
 
 
 def without(text: str, unknown: Iterable[Unknown]) -> str:
-    """A text with blanks in place of some fields."""
+    """A text with blanks in place of some fields, which are in their order."""
+    parts, end = [], 0
     for each in unknown:
         blank = re.sub(r"[^\n]", " ", text[each.start : each.end])
-        text = text[: each.start] + blank + text[each.end :]
-    return text
+        parts += [text[end : each.start], blank]
+        end = each.end
+    return "".join([*parts, text[end:]])
 
 
 def _unknown_in(
-    text: str, given: _Field, descriptor: Any, above: Sequence[str], place: int
+    breaks: Sequence[int], given: _Field, descriptor: Any, above: Sequence[str], place: int
 ) -> Iterator[Unknown]:
     path, known = (*above, given.name), descriptor.fields_by_name.get(given.name)
     if known is None:
-        yield _unknown(text, given, path, place)
+        yield _unknown(breaks, given, path, place)
     elif known.enum_type:
         allowed = known.enum_type.values_by_name
         strange = [v for v in given.scalars if v not in allowed and not _NUMBER.match(v)]
-        yield from (_unknown(text, given, path, place, value) for value in strange[:1])
+        yield from (_unknown(breaks, given, path, place, value) for value in strange[:1])
     elif known.message_type:
         for number, inside in enumerate(given.messages):
             of_top = place if above else place + number
             for each in inside:
-                yield from _unknown_in(text, each, known.message_type, path, of_top)
+                yield from _unknown_in(breaks, each, known.message_type, path, of_top)
 
 
 def _unknown(
-    text: str, given: _Field, path: tuple[str, ...], place: int, value: str = ""
+    breaks: Sequence[int], given: _Field, path: tuple[str, ...], place: int, value: str = ""
 ) -> Unknown:
-    line = text.count("\n", 0, given.start) + 1
+    line = bisect(breaks, given.start) + 1
     return Unknown(path, place, value, line, given.start, given.end)
 
 
@@ -117,14 +122,14 @@ class _Reader:
     """Walks over the tokens of a text message; a malformed one raises IndexError or ValueError."""
 
     def __init__(self, text: str) -> None:
-        found = (_Token(m[0], m.start(), m.end()) for m in _TOKEN.finditer(text))
-        self._tokens = [t for t in found if t.text[0] != "#" and not t.text[0].isspace()]
-        self._next = 0
+        self._tokens = _tokens(text)
+        self._next = next(self._tokens, None)
+        self._end = 0  # of the last one that was taken
 
     def fields(self, closing: str) -> list[_Field]:
         """Those up to a closing bracket, which is read too; "" is the end of the text."""
         found: list[_Field] = []
-        while self._next < len(self._tokens) or closing:
+        while self._next or closing:
             if closing and self._skip(closing):
                 return found
             found.append(self._field())
@@ -143,26 +148,39 @@ class _Reader:
         else:
             self._value(read)
         self._skip(",", ";")
-        read.end = self._tokens[self._next - 1].end
+        read.end = self._end
         return read
 
     def _value(self, read: _Field) -> None:
         token = self._take()
         if token.text in _CLOSING:
             read.messages.append(self.fields(_CLOSING[token.text]))
+        elif not _SCALAR.match(token.text):
+            raise ValueError(token.text)
         else:
             read.scalars.append(token.text)
             while token.text[0] in "\"'" and self._peek()[:1] in ("'", '"'):
                 self._take()  # strings side by side are one
 
     def _peek(self) -> str:
-        return self._tokens[self._next].text if self._next < len(self._tokens) else ""
+        return self._next.text if self._next else ""
 
     def _take(self) -> _Token:
-        self._next += 1
-        return self._tokens[self._next - 1]
+        taken = self._next
+        if not taken:
+            raise IndexError
+        self._next, self._end = next(self._tokens, None), taken.end
+        return taken
 
     def _skip(self, *texts: str) -> bool:
         found = self._peek() in texts
-        self._next += found
+        if found:
+            self._take()
         return found
+
+
+def _tokens(text: str) -> Iterator[_Token]:
+    """One after the other: where a text is malformed, nothing behind it is read."""
+    for found in _TOKEN.finditer(text):
+        if found[0][0] != "#" and not found[0][0].isspace():
+            yield _Token(found[0], found.start(), found.end())
