@@ -39,7 +39,7 @@ _MORE = {  # forms of arrays that a unit file may have
     "latent?": "f ...",
 }
 LATER = {"sign": 1, "attempts": 1}  # attributes that older files lack, and what holds there
-_ADVICE = "run 'cnnpref generate' for this unit again"
+ADVICE = "run 'cnnpref generate' for this unit again"
 REQUIRED = ("image", "image_best", "activation")  # arrays of every unit file
 ARRAYS: dict[str, type[np.generic]] = {
     **dict.fromkeys((*REQUIRED, "latent"), np.float32),
@@ -106,7 +106,7 @@ def read_unit(path: Path) -> UnitResult:
         UserError: it is missing or not a complete unit file.
     """
     demand_unit(path)
-    with reading(path, _ADVICE), open_hdf5(path) as file:
+    with reading(path, ADVICE), open_hdf5(path) as file:
         arrays = {name: file[name][()] for name in ARRAYS if name in file}
         return UnitResult(**arrays, attributes={**LATER, **read_attributes(file)})
 
@@ -160,4 +160,4 @@ def demand_unit(path: Path, digest: str | None = None) -> None:
         UserError: it is not one.
     """
     if fault := check_unit(path, digest):
-        raise UserError(f"{path}: {fault}; {_ADVICE}")
+        raise UserError(f"{path}: {fault}; {ADVICE}")

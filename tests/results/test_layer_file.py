@@ -95,6 +95,16 @@ def test_a_bad_unit_file_is_named_and_harms_nothing(
     assert [name for name in files(tmp_path) if "tmp" in name] == []
 
 
+def test_a_unit_file_whose_attributes_mean_nothing_is_named(tmp_path: Path) -> None:
+    units = tmp_path / "units"
+    write_unit(units / "3.h5", unit_result(3))
+    with h5py.File(units / "3.h5", "r+") as file:
+        file.attrs["receptive_field"] = "a:b"
+    with pytest.raises(UserError, match=r"3\.h5: .*; run 'cnnpref generate' for this unit again"):
+        collect(tmp_path / "conv1.h5", [series_of(units, (3,))])
+    assert not (tmp_path / "conv1.h5").exists()
+
+
 def test_collecting_holds_one_unit_in_memory(tmp_path: Path) -> None:
     paths = [tmp_path / f"{unit}.h5" for unit in range(32)]
     for unit, path in enumerate(paths):
