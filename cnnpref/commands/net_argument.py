@@ -22,6 +22,9 @@ _OPTIONS = {
     "std": ("NUMBERS", "What the images of a PyTorch net are divided by then: R,G,B."),
 }
 
+_SHARED = {"input_shape", "mean"}
+_ALLOWED = {"torch": _SHARED | {"weights", "std"}, "Caffe": _SHARED | {"caffemodel"}}
+
 
 def net_argument(command: Callable[..., None]) -> Callable[..., None]:
     """NET and the options that belong to it; the command gets them as `net`, a config's section."""
@@ -34,9 +37,13 @@ def net_argument(command: Callable[..., None]) -> Callable[..., None]:
 
     wrapped: Callable[..., None] = with_net
     for key, (metavar, text) in reversed(_OPTIONS.items()):
-        option = "--" + key.replace("_", "-")
-        wrapped = click.option(option, key, metavar=metavar, help=text)(wrapped)
+        wrapped = click.option(_flag(key), key, metavar=metavar, help=text)(wrapped)
     return click.argument("net")(wrapped)
+
+
+def _flag(key: str) -> str:
+    """As the command line has a key."""
+    return "--" + key.replace("_", "-")
 
 
 def net_section(name: str, options: Mapping[str, str]) -> Config:
@@ -88,8 +95,14 @@ def _form(name: str) -> Config:
 
 
 def _check_complete(form: Config, options: Mapping[str, str]) -> None:
-    """What a net needs beside its name is given, or known."""
+    """What a net needs beside its name is given, or known, and nothing that it cannot have."""
     spec, beside = form.get("torch"), form.get("caffemodel")
+    allowed, other = _ALLOWED["torch" if spec else "Caffe"], "Caffe" if spec else "PyTorch"
+    if strange := [key for key in options if key not in allowed]:
+        names = ", ".join(_flag(key) for key in _OPTIONS if key in allowed)
+        raise UserError(
+            f"{_flag(strange[0])} is for {other} nets; {next(iter(form.values()))} takes {names}"
+        )
     if spec and spec.partition(":")[0] not in _COLLECTIONS and "input_shape" not in options:
         raise UserError(
             f"{spec} needs the shape of its images: --input-shape C,H,W, such as 3,224,224"
