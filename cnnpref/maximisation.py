@@ -198,6 +198,7 @@ def _solve(
     if observers := [each for each in (observe, film) if each]:
         task.watched(lambda moment: _tell(observers, moment), method.shows_update, rows)
     optimum = method.optimise(options, task)
+    task.watch = None  # it refers to the task: what that holds on a GPU would stay for long
     with nullcontext() if method.precision(options) == "float32" else fast_kernels():
         solution = _solution(task, optimum).first(rows)
     return _with_frames(solution, film) if film else solution

@@ -5,11 +5,18 @@ Recordings here are functions in place of graphs; `tests/gpu` has real ones.
 
 from __future__ import annotations
 
+import gc
+import weakref
+
 import pytest
 import torch
 from torch import Tensor
 
+import cnnpref
 from cnnpref.ascent.recorded import Function, Recording
+from cnnpref.ascent.variables import Generator
+from cnnpref.methods import METHODS, resolve
+from cnnpref.nets.caffe import CaffeNet
 
 
 def squared(x: Tensor) -> tuple[Tensor, ...]:
@@ -87,3 +94,29 @@ def test_a_cpu_records_nothing() -> None:
     recording = Recording.on(torch.device("cpu"))
     for factor in (1, 2):
         assert recording.call(squared, factor * torch.ones(1, 3))[0].tolist() == [3 * factor**2]
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_what_is_recorded_is_gone_with_its_batch(
+    net: CaffeNet, generator: Generator, method: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A GPU's memory does not wait for Python to look for circles."""
+    made: list[weakref.ref[Recording]] = []
+
+    def note(_device: torch.device) -> Recording:
+        recording = Recording()
+        made.append(weakref.ref(recording))
+        return recording
+
+    monkeypatch.setattr(Recording, "on", note)
+    objective = cnnpref.Objective.units(net, "conv2", [1, 2])
+    options = METHODS[method].shortened(resolve(method, "lower"), 3)
+    gc.disable()
+    try:
+        cnnpref.maximise(
+            net, objective, method, options, generator=generator, observe=lambda _: None
+        )
+        assert made
+        assert [each for each in made if each()] == []
+    finally:
+        gc.enable()
