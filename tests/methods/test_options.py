@@ -202,7 +202,13 @@ def test_the_precision_is_chosen_by_name(method: str) -> None:
     assert resolve(method, "lower").precision == "float32"
     told = refused(method, precision="half")
     assert told == f"option {method}.precision: got 'half', allowed is float32 or tf32 or bf16"
-    assert "unknown option of method 'lbfgs': 'precision'" in refused("lbfgs", precision="tf32")
+
+
+@pytest.mark.parametrize("method", ["lbfgs", "dgn_lbfgs"])
+def test_lbfgs_takes_no_bfloat16(method: str) -> None:
+    assert resolve(method, "lower", {"precision": "tf32"}).precision == "tf32"
+    told = refused(method, precision="bf16")
+    assert told == f"option {method}.precision: got 'bf16', allowed is float32 or tf32"
 
 
 def test_the_canvas_is_chosen_by_name() -> None:
