@@ -48,7 +48,7 @@ class Recording:
     """
 
     def __init__(self, record: Record | None = None, stopwatch: Stopwatch | None = None) -> None:
-        self._record, self._stopwatch = record, stopwatch
+        self._pending = (record, stopwatch) if record and stopwatch else None  # until it is known
         self._replay: Function | None = None
 
     @classmethod
@@ -64,19 +64,19 @@ class Recording:
                 any; what it reads beside x stays in its place in memory.
             x: of the same shape in all calls.
         """
-        if self._record and self._stopwatch and not self._replay:
-            self._consider(self._record, self._stopwatch.pays, function, x)
+        if self._pending:
+            self._consider(*self._pending, function, x)
         if self._replay:
             return self._replay(x)
-        if self._record and self._stopwatch:
-            return self._stopwatch.call(function, x)
-        return function(x)
+        return self._pending[1].call(function, x) if self._pending else function(x)
 
-    def _consider(self, record: Record, pays: bool | None, function: Function, x: Tensor) -> None:
+    def _consider(
+        self, record: Record, stopwatch: Stopwatch, function: Function, x: Tensor
+    ) -> None:
         """Record the function if that pays, or never."""
-        if pays is None:
+        if (pays := stopwatch.pays) is None:
             return
-        self._record = None
+        self._pending = None
         if pays:
             try:
                 self._replay = record(function, x)

@@ -21,9 +21,7 @@ _OPTIONS = {
     "mean": ("NUMBERS|PATH", "Subtracted from images: R,G,B of 0..1; Caffe's: B,G,R, or a file."),
     "std": ("NUMBERS", "What the images of a PyTorch net are divided by then: R,G,B."),
 }
-
-_SHARED = {"input_shape", "mean"}
-_ALLOWED = {"torch": _SHARED | {"weights", "std"}, "Caffe": _SHARED | {"caffemodel"}}
+_FOR = {"weights": "PyTorch", "std": "PyTorch", "caffemodel": "Caffe"}  # the others are for both
 
 
 def net_argument(command: Callable[..., None]) -> Callable[..., None]:
@@ -97,11 +95,12 @@ def _form(name: str) -> Config:
 def _check_complete(form: Config, options: Mapping[str, str]) -> None:
     """What a net needs beside its name is given, or known, and nothing that it cannot have."""
     spec, beside = form.get("torch"), form.get("caffemodel")
-    allowed, other = _ALLOWED["torch" if spec else "Caffe"], "Caffe" if spec else "PyTorch"
-    if strange := [key for key in options if key not in allowed]:
-        names = ", ".join(_flag(key) for key in _OPTIONS if key in allowed)
+    kind = "PyTorch" if spec else "Caffe"
+    if strange := [key for key in options if _FOR.get(key, kind) != kind]:
+        names = ", ".join(_flag(key) for key in _OPTIONS if _FOR.get(key, kind) == kind)
         raise UserError(
-            f"{_flag(strange[0])} is for {other} nets; {next(iter(form.values()))} takes {names}"
+            f"{_flag(strange[0])} is for {_FOR[strange[0]]} nets; {next(iter(form.values()))}"
+            f" takes {names}"
         )
     if spec and spec.partition(":")[0] not in _COLLECTIONS and "input_shape" not in options:
         raise UserError(
