@@ -11,7 +11,6 @@ import h5py
 import numpy as np
 
 from cnnpref.atomic import PatientFile, replacing
-from cnnpref.foreign import open_hdf5
 from cnnpref.planning.series import Series
 from cnnpref.results.hdf5 import (
     create,
@@ -19,12 +18,11 @@ from cnnpref.results.hdf5 import (
     plain,
     put,
     read_attributes,
-    reading,
     same_bits,
     write_attributes,
 )
 from cnnpref.results.layer_file import ABOUT, APART, FRAME_COUNT, FRAMES, LAYER_FORMAT, Row
-from cnnpref.results.unit_file import ADVICE, ARRAYS, LATER, demand_unit, read_unit
+from cnnpref.results.unit_file import ARRAYS, LATER, demand_unit, opened_unit, read_unit
 from cnnpref.status import Status
 
 _COMMON = (  # to a series
@@ -68,7 +66,7 @@ def collect(path: Path, series: Sequence[Series], whole: bool = False) -> None:
 
 def _read_row(path: Path, digest: str) -> Row:
     demand_unit(path, digest)
-    with reading(path, ADVICE), open_hdf5(path) as file:
+    with opened_unit(path) as file:
         attributes = {**LATER, **file.attrs}
         told = {name: decode(name, attributes[name]) for name in _ROW}
         told["status"] = Status(told["status"])
@@ -89,7 +87,7 @@ def _write_images(group: h5py.Group, paths: Sequence[Path], output: PatientFile)
     apart: list[int] = []  # rows whose best image is another one
     for index, path in enumerate(paths):
         _require(output)
-        with reading(path, ADVICE), open_hdf5(path) as unit:
+        with opened_unit(path) as unit:
             for name in (n for n in _STACKED if n in unit):
                 put(group, name, index, unit[name])
             if not _is_best(unit):
@@ -126,7 +124,7 @@ def _write_rest(group: h5py.Group, paths: Sequence[Path], output: PatientFile) -
     common, about, counts = read_attributes(group), [], []
     for path in paths:
         _require(output)
-        with reading(path, ADVICE), open_hdf5(path) as unit:
+        with opened_unit(path) as unit:
             about.append(json.dumps(_about(unit, common)))
             counts.append(len(unit[FRAMES[0]]) if FRAMES[0] in unit else 0)
             for name in (n for n in FRAMES if n in unit):

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -39,7 +41,7 @@ _MORE = {  # forms of arrays that a unit file may have
     "latent?": "f ...",
 }
 LATER = {"sign": 1, "attempts": 1}  # attributes that older files lack, and what holds there
-ADVICE = "run 'cnnpref generate' for this unit again"
+_ADVICE = "run 'cnnpref generate' for this unit again"
 REQUIRED = ("image", "image_best", "activation")  # arrays of every unit file
 ARRAYS: dict[str, type[np.generic]] = {
     **dict.fromkeys((*REQUIRED, "latent"), np.float32),
@@ -99,6 +101,17 @@ def write_unit(path: Path, result: UnitResult) -> None:
                     write_array(file, name, array)
 
 
+@contextmanager
+def opened_unit(path: Path) -> Iterator[h5py.File]:
+    """A unit file that is known to be one, to read.
+
+    Raises:
+        UserError: what is wanted of it cannot be read.
+    """
+    with reading(path, _ADVICE), open_hdf5(path) as file:
+        yield file
+
+
 def read_unit(path: Path) -> UnitResult:
     """Read a unit file.
 
@@ -106,7 +119,7 @@ def read_unit(path: Path) -> UnitResult:
         UserError: it is missing or not a complete unit file.
     """
     demand_unit(path)
-    with reading(path, ADVICE), open_hdf5(path) as file:
+    with opened_unit(path) as file:
         arrays = {name: file[name][()] for name in ARRAYS if name in file}
         return UnitResult(**arrays, attributes={**LATER, **read_attributes(file)})
 
@@ -160,4 +173,4 @@ def demand_unit(path: Path, digest: str | None = None) -> None:
         UserError: it is not one.
     """
     if fault := check_unit(path, digest):
-        raise UserError(f"{path}: {fault}; {ADVICE}")
+        raise UserError(f"{path}: {fault}; {_ADVICE}")
